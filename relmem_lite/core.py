@@ -1,0 +1,182 @@
+"""The Core contract: a sequence model whose state is passed in and handed back, never hidden."""
+
+import math
+from difflib import get_close_matches
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from relmem_lite.recorder import Recording
+
+State = Tensor | tuple[Tensor, ...]
+"""What a core keeps between two calls: one tensor, or a named tuple of tensors, each with the batch first."""
+
+
+class Core(nn.Module):
+    """A sequence model: `outputs, state = core(inputs, state)`.
+
+    Over a whole sequence, in chunks or step by step, a core gives the same numbers and the same gradients. A subclass
+    defines `step` and sets `state_shapes`; where it knows a faster way through a sequence it overrides `forward` too.
+
+    Attributes:
+        input_size: number of features of one step's input.
+        output_size: number of features of one step's output.
+        state_shapes: name and shape of each tensor of the state, for one sequence.
+        state_type: the named tuple that holds a state of several tensors; None if the state is one tensor.
+    """
+
+    state_type: ClassVar[type | None] = None
+
+    def __init__(self, input_size: int, output_size: int, state_shapes: dict[str, tuple[int, ...]]):
+        super().__init__()
+        self.input_size = input_size
+        self.output_size = output_size
+        self.state_shapes = state_shapes
+        self._recordings: list[Recording] = []
+
+    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Run over a sequence.
+
+        Args:
+            inputs: (B, T, input_size), T at least 1, in the core's dtype and on its device.
+            state: where an earlier call ended; None starts from `initial_state`.
+
+        Returns:
+            outputs (B, T, output_size), and the state after the last step.
+
+        Raises:
+            ValueError: a shape that does not fit, T = 0 or NaN among the inputs.
+            TypeError: another dtype or device than the core's, or another core's kind of state.
+        """
+        state = self._checked(inputs, state, "BTI")
+        outputs = []
+        for step_input in inputs.unbind(1):
+            output, state = self.step(step_input, state)
+            outputs.append(output)
+        return torch.stack(outputs, dim=1), state
+
+    def step(self, input: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Take one step: input (B, input_size) to output (B, output_size) and the next state.
+
+        Raises:
+            ValueError, TypeError: as `forward`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no step")
+
+    def initial_state(self, batch_size: int) -> State:
+        """Return the state before the first step, for `batch_size` sequences: zeros unless the core says otherwise."""
+        batch_size = positive_int("batch_size", batch_size)
+        parameter = next(self.parameters())
+        tensors = [parameter.new_zeros(batch_size, *shape) for shape in self.state_shapes.values()]
+        return tensors[0] if self.state_type is None else self.state_type(*tensors)
+
+    def state_size(self, time: int) -> int:
+        """Return how many floats are kept per sequence after `time` steps: for a recurrent core, the same for all."""
+        return sum(math.prod(shape) for shape in self.state_shapes.values())
+
+    def _record(self, **values: Tensor) -> None:
+        """Hand what happened at one or more steps, each value (B, T, ...), to whoever records this core."""
+        for recording in self._recordings:
+            recording.add(values)
+
+    def _checked(self, inputs: Tensor, state: State | None, layout: str) -> State:
+        """Refuse inputs and states that do not fit this core; return the state to start from."""
+        name = type(self).__name__
+        if not isinstance(inputs, Tensor):
+            raise TypeError(f"{name} expected a tensor as input, got {type(inputs).__name__}: try torch.as_tensor(...).")
+        expected = f"({', '.join([*layout[:-1], str(self.input_size)])})"
+        if inputs.ndim != len(layout):
+            hint = (
+                "For a single step use core.step; for a single sequence add the batch with inputs[None]."
+                if layout == "BTI"
+                else "For a whole sequence call the core itself: core(inputs)."
+            )
+            raise ValueError(f"{name} expected inputs of shape {expected}, got {tuple(inputs.shape)}. {hint}")
+        if inputs.shape[-1] != self.input_size:
+            raise ValueError(
+                f"{name} expected inputs of shape {expected}, got {tuple(inputs.shape)}: the last dimension is "
+                f"{inputs.shape[-1]} where input_size is {self.input_size}."
+            )
+        if 0 in inputs.shape:
+            what = "sequence is empty (T = 0)" if inputs.shape[0] else "batch is empty (B = 0)"
+            raise ValueError(
+                f"{name} got inputs of shape {tuple(inputs.shape)}: the {what}. Give at least one step of one sequence."
+            )
+        parameter = next(self.parameters())
+        autocast = torch.is_autocast_enabled(parameter.device.type)
+        _check_kind(f"{name}'s input", inputs, parameter, autocast)
+        # On an accelerator the check would stall the queue at every call: there the training loop reports a NaN loss.
+        if inputs.device.type == "cpu" and not torch.compiler.is_compiling() and bool(inputs.isnan().any()):
+            position = tuple(inputs.isnan().nonzero()[0].tolist())
+            raise ValueError(
+                f"{name} got inputs that contain NaN, the first at {position}. Mend the data, or mask missing values."
+            )
+        if state is None:
+            return self.initial_state(inputs.shape[0])
+        self._check_state(state, inputs.shape[0], parameter, autocast)
+        return state
+
+    def _check_state(self, state: State, batch_size: int, parameter: Tensor, autocast: bool) -> None:
+        name = type(self).__name__
+        if self.state_type is None:
+            tensors, fits = [state], isinstance(state, Tensor)
+        else:
+            tensors, fits = state, isinstance(state, tuple) and len(state) == len(self.state_shapes)
+        if not fits or not all(isinstance(tensor, Tensor) for tensor in tensors):
+            kind = "one tensor" if self.state_type is None else f"a {self.state_type.__name__}"
+            raise TypeError(
+                f"{name} expected as its state {kind} ({', '.join(self.state_shapes)}), got {_describe(state)}: "
+                "is it another core's state? Pass what this core returned, or None to start afresh."
+            )
+        for (part, shape), tensor in zip(self.state_shapes.items(), tensors, strict=True):
+            if tuple(tensor.shape) != (batch_size, *shape):
+                raise ValueError(
+                    f"{name} expected a state whose {part} has shape {(batch_size, *shape)} for inputs of batch size "
+                    f"{batch_size}, got {tuple(tensor.shape)}. Pass what this core returned for the same batch, "
+                    "or None to start afresh."
+                )
+            _check_kind(f"{name}'s state ({part})", tensor, parameter, autocast)
+
+
+def _check_kind(what: str, tensor: Tensor, parameter: Tensor, autocast: bool) -> None:
+    """Refuse a tensor of another dtype or device than the core's parameters."""
+    same_dtype = tensor.dtype == parameter.dtype or (autocast and tensor.is_floating_point())
+    if not same_dtype:
+        raise TypeError(
+            f"{what} is {tensor.dtype}, the core is {parameter.dtype}. Convert the tensor with "
+            f".to({parameter.dtype}), or the core with core.to(...)."
+        )
+    if tensor.device != parameter.device:
+        raise TypeError(
+            f"{what} is on {tensor.device}, the core is on {parameter.device}. Move one of them with "
+            f".to('{parameter.device}') or core.to('{tensor.device}')."
+        )
+
+
+def _describe(state: object) -> str:
+    if isinstance(state, Tensor):
+        return f"a tensor of shape {tuple(state.shape)}"
+    if isinstance(state, tuple):
+        return f"a {type(state).__name__} of {len(state)}"
+    return f"a {type(state).__name__}"
+
+
+def positive_int(name: str, value: int) -> int:
+    """Return `value` if it is a whole number of at least 1.
+
+    Raises:
+        TypeError: not an int. ValueError: zero or negative.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, got {value!r} ({type(value).__name__}).")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+    return value
+
+
+def nearest(name: object, known: list[str], what: str) -> str:
+    """Say that `name` is no known `what`, and which known name it resembles: the text of an error."""
+    matches = get_close_matches(str(name), known, n=1, cutoff=0.5)
+    hint = f" Did you mean {matches[0]!r}?" if matches else ""
+    return f"There is no {what} {name!r}.{hint} Known: {', '.join(known)}."
