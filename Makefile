@@ -1,0 +1,61 @@
+# make book    executes every chapter and builds the site
+# make serve   shows the built site at http://127.0.0.1:8000
+# make test    lints, runs the unit tests and every chapter, builds the book strictly, checks its links
+# make clean   takes everything back that make made
+#
+# A Python other than the first good one found: make book PYTHON=python3.12
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+PORT ?= 8000
+SITE := _build/html
+BUILD := .venv/bin/jupyter-book build .
+
+# Jupyter's execution cache knows the chapters, not the library that they run: one cache for each state of it.
+EXECUTED_WITH := _build/executed-with-$(shell find relmem_lite requirements.txt -type f -not -name '*.pyc' \
+	| LC_ALL=C sort | xargs cat | cksum | cut -d ' ' -f 1)
+
+.PHONY: book serve test clean
+
+book: .venv/package $(EXECUTED_WITH)
+	OMP_NUM_THREADS=2 $(BUILD)
+	@printf '\nThe book lies in %s/index.html; to read it as a site: make serve\n' $(SITE)
+
+serve:
+	@test -f $(SITE)/index.html || { echo 'There is no built book yet: make book'; exit 1; }
+	.venv/bin/python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
+
+# Two workers of one thread each, so that two cores are busy and none is fought over.
+test: .venv/package $(EXECUTED_WITH)
+	@printf '\n== lint\n'
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	@printf '\n== unit tests\n'
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2
+	@printf '\n== chapters\n'
+	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env \
+		--nbval-cell-timeout 300 chapters
+	@printf '\n== book\n'
+	OMP_NUM_THREADS=2 $(BUILD) --all -n -W --keep-going
+	@printf '\n== links\n'
+	.venv/bin/python tests/check_site.py $(SITE)
+
+# The stamps come last: an install that was interrupted starts over.
+.venv/package: .venv/requirements pyproject.toml
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/requirements: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo 'The book needs Python 3.11 or newer: install one and name it, as in: make book PYTHON=python3.12'; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(EXECUTED_WITH):
+	@rm -rf _build/executed-with-* _build/.jupyter_cache _build/.doctrees
+	@mkdir -p _build
+	@touch $@
+
+clean:
+	rm -rf .venv _build *.egg-info .pytest_cache .ruff_cache .hypothesis
