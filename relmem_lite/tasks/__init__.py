@@ -1,0 +1,8 @@
+"""What is learned: each task draws its samples on the device and knows what solving it means."""
+
+from relmem_lite.tasks.comparison import Comparison
+from relmem_lite.tasks.copying import Copying
+from relmem_lite.tasks.nth_farthest import NthFarthest
+from relmem_lite.tasks.task import Batch, Task
+
+__all__ = ["Batch", "Comparison", "Copying", "NthFarthest", "Task"]

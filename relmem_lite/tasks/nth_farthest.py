@@ -1,0 +1,62 @@
+"""Nth farthest: the task that asks for relations between all pairs of stored vectors (Santoro et al. 2018, 4.1)."""
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import one_hot
+
+from relmem_lite.core import positive_int
+from relmem_lite.tasks.task import Batch, Task, answers_at_end, mean
+
+
+class NthFarthest(Task):
+    """Which label belongs to the vector nth farthest from the vector labelled m?
+
+    K vectors, uniform in [-1, 1]^D, pass one a step, each with one of K labels, drawn without replacement. n and m
+    stand beside every one of them: a step is [vector (D) | label (K) | n (K) | m (K)]. The answer is asked for at the
+    last step. Distances include the vector labelled m itself, at distance 0, so at n = K the answer is m: who sees
+    that and guesses among the other labels for every other n scores 2/K, the task's shortcut.
+
+    Args:
+        num_items: K, at least 2.
+        item_size: D.
+
+    Raises:
+        TypeError, ValueError: a size that does not fit.
+    """
+
+    def __init__(self, num_items: int = 8, item_size: int = 16):
+        if positive_int("num_items", num_items) < 2:
+            raise ValueError(f"num_items must be at least 2, got {num_items}: one vector has no other to be far from.")
+        self.num_items, self.item_size = num_items, positive_int("item_size", item_size)
+        self.input_size = item_size + 3 * num_items
+        self.output_size = num_items
+        self.chance = 1 / num_items
+        self.shortcut = 2 / num_items
+
+    def sample(self, batch_size: int, generator: Generator) -> Batch:
+        """Draw a batch: inputs (B, K, D + 3K), the answer at the last step."""
+        size, device = self.num_items, generator.device
+        vectors = torch.rand(batch_size, size, self.item_size, generator=generator, device=device) * 2 - 1
+        labels = torch.rand(batch_size, size, generator=generator, device=device).argsort(dim=1)
+        rank = torch.randint(size, (batch_size,), generator=generator, device=device)
+        reference = torch.randint(size, (batch_size,), generator=generator, device=device)  # its place, not its label
+
+        rows = torch.arange(batch_size, device=device)
+        distances = (vectors - vectors[rows, reference].unsqueeze(1)).square().sum(-1)
+        nth = distances.argsort(dim=1, descending=True)[rows, rank]
+        answer = labels[rows, nth]
+
+        question = torch.cat([one_hot(rank, size), one_hot(labels[rows, reference], size)], dim=-1)
+        inputs = torch.cat(
+            [vectors, one_hot(labels, size), question.unsqueeze(1).expand(-1, size, -1)], dim=-1
+        )  # (B, K, D + 3K)
+        return answers_at_end(inputs, answer.unsqueeze(1))
+
+    def scores(self, logits: Tensor, batch: Batch) -> dict[str, float]:
+        """Accuracy, and accuracy without the queries at n = K, which answer themselves."""
+        correct = self.correct(logits, batch)
+        return {"accuracy": mean(correct), "accuracy_without_self": mean(correct[~self.answers_itself(batch)])}
+
+    def answers_itself(self, batch: Batch) -> Tensor:
+        """Say which samples ask for the vector at distance 0, which is the one labelled m: (B,) bool."""
+        return batch.inputs[:, -1, self.item_size + 2 * self.num_items - 1] == 1

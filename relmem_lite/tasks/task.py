@@ -1,0 +1,63 @@
+"""What every task offers: samples without end, and what a score on them means."""
+
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+
+class Batch(NamedTuple):
+    """Samples of a task.
+
+    inputs (B, T, input_size) float32; targets (B, T) int64, the right answers; mask (B, T) bool, the steps at which
+    an answer is asked for. Targets elsewhere mean nothing.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    mask: Tensor
+
+
+class Task:
+    """A way to make samples, and to say how well they were answered.
+
+    Attributes:
+        input_size: features of one step.
+        output_size: C, the number of possible answers.
+        chance: the main score of guessing at random.
+        shortcut: the best main score known that does not solve the task; None if there is none worth a line.
+        score_name: the main score, a key of what `scores` returns.
+    """
+
+    input_size: int
+    output_size: int
+    chance: float
+    shortcut: float | None = None
+    score_name: ClassVar[str] = "accuracy"
+
+    def sample(self, batch_size: int, generator: Generator) -> Batch:
+        """Draw `batch_size` samples at once, on the generator's device."""
+        raise NotImplementedError(f"{type(self).__name__} draws no samples")
+
+    def scores(self, logits: Tensor, batch: Batch) -> dict[str, float]:
+        """Score the logits (N, C) of the N marked steps of `batch`, in row order."""
+        return {"accuracy": mean(self.correct(logits, batch))}
+
+    def correct(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Say which of the N marked steps were answered right: (N,) bool."""
+        return logits.argmax(-1) == batch.targets[batch.mask]
+
+
+def mean(hits: Tensor) -> float:
+    """Share of True in `hits`; NaN if there are none to count."""
+    return hits.double().mean().item()
+
+
+def answers_at_end(inputs: Tensor, answers: Tensor) -> Batch:
+    """Make a batch from inputs (B, T, I) whose last steps ask for `answers` (B, N)."""
+    batch_size, time = inputs.shape[:2]
+    targets = torch.zeros(batch_size, time, dtype=torch.int64, device=inputs.device)
+    mask = torch.zeros(batch_size, time, dtype=torch.bool, device=inputs.device)
+    targets[:, time - answers.shape[1] :] = answers
+    mask[:, time - answers.shape[1] :] = True
+    return Batch(inputs, targets, mask)
