@@ -84,7 +84,9 @@ class Core(nn.Module):
         """Refuse inputs and states that do not fit this core; return the state to start from."""
         name = type(self).__name__
         if not isinstance(inputs, Tensor):
-            raise TypeError(f"{name} expected a tensor as input, got {type(inputs).__name__}: try torch.as_tensor(...).")
+            raise TypeError(
+                f"{name} expected a tensor as input, got {type(inputs).__name__}: try torch.as_tensor(...)."
+            )
         expected = f"({', '.join([*layout[:-1], str(self.input_size)])})"
         if inputs.ndim != len(layout):
             hint = (

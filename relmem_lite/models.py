@@ -1,5 +1,9 @@
 """A core with a head: from a task's inputs to its answers."""
 
+import bisect
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 
 from relmem_lite.core import Core, State, positive_int
@@ -28,9 +32,7 @@ class SequenceModel(nn.Module):
             width = size
         self.head = nn.Sequential(*layers, nn.Linear(width, output_size))
 
-    def forward(
-        self, inputs: Tensor, state: State | None = None, mask: Tensor | None = None
-    ) -> tuple[Tensor, State]:
+    def forward(self, inputs: Tensor, state: State | None = None, mask: Tensor | None = None) -> tuple[Tensor, State]:
         """Read a sequence, answer at each step.
 
         Args:
@@ -48,3 +50,29 @@ class SequenceModel(nn.Module):
 def num_parameters(module: nn.Module) -> int:
     """Return how many numbers a module learns."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def match_parameters(build: Callable[[int], nn.Module], target: nn.Module) -> nn.Module:
+    """Return `build(width)` at the width whose number of parameters comes closest to `target`'s.
+
+    Args:
+        build: makes a model of a width, 1 or more; wider models have more parameters.
+        target: the model to match.
+
+    Raises:
+        ValueError: even at width 1 the model is more than twice as large as the target.
+    """
+    wanted = num_parameters(target)
+
+    def size(width: int) -> int:
+        with torch.device("meta"):
+            return num_parameters(build(width))
+
+    upper = 1
+    while size(upper) < wanted:
+        upper *= 2
+    wide = bisect.bisect_left(range(1, upper + 1), wanted, key=size) + 1
+    width = min({max(wide - 1, 1), wide}, key=lambda width: abs(size(width) - wanted))
+    if size(width) > 2 * wanted:
+        raise ValueError(f"The smallest model has {size(width)} parameters, the one to match {wanted}: widen that one.")
+    return build(width)

@@ -41,7 +41,7 @@ class LSTM(Core):
         with torch.no_grad():
             self.lstm.bias_ih_l0[hidden_size : 2 * hidden_size] += forget_bias
 
-    def step(self, input: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:  # noqa: D102
+    def step(self, input: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
         hidden, cell = self._checked(input, state, "BI")
         input_gate, forget_gate, candidate, output_gate = self._gates(input, hidden)
         # c_t = f_t c_{t-1} + i_t g_t
@@ -52,7 +52,7 @@ class LSTM(Core):
             self._record_steps(input.unsqueeze(1), hidden.unsqueeze(1), state or self.initial_state(len(input)))
         return hidden, LSTMState(hidden, cell)
 
-    def forward(self, inputs: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:  # noqa: D102
+    def forward(self, inputs: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
         start = LSTMState(*self._checked(inputs, state, "BTI"))
         outputs, (hidden, cell) = self.lstm(inputs, tuple(part.unsqueeze(0).contiguous() for part in start))
         if self._recordings:
@@ -105,7 +105,7 @@ class GRU(Core):
         super().__init__(input_size, hidden_size, {"hidden": (hidden_size,)})
         self.gru = nn.GRU(input_size, hidden_size, batch_first=True)
 
-    def step(self, input: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def step(self, input: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         previous = self._checked(input, state, "BI")
         _, update_gate, candidate = self._gates(input, previous)
         # h_t = (1 - z_t) n_t + z_t h_{t-1}
@@ -114,7 +114,7 @@ class GRU(Core):
             self._record_steps(input.unsqueeze(1), hidden.unsqueeze(1), previous)
         return hidden, hidden
 
-    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         start = self._checked(inputs, state, "BTI")
         outputs, hidden = self.gru(inputs, start.unsqueeze(0).contiguous())
         if self._recordings:

@@ -89,12 +89,12 @@ class RelationalMemory(Core):
         identity = torch.eye(self.num_slots, self.row_size, dtype=weight.dtype, device=weight.device)
         return identity.repeat(batch_size, 1, 1)
 
-    def step(self, input: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def step(self, input: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         memory = self._checked(input, state, "BI")
         memory = self._update(memory, *self._read(input))
         return memory.flatten(1), memory
 
-    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         memory = self._checked(inputs, state, "BTI")
         memories = []
         # What depends on the inputs alone is computed for all steps at once. unbind, not [:, t]: the gradient of a

@@ -1,0 +1,29 @@
+"""Named experiments: what is compared with what, at which size."""
+
+from relmem_lite.core import nearest
+from relmem_lite.experiments.experiment import Experiment, Run, best_learning_rates, run_experiment
+from relmem_lite.experiments.nth_farthest import NthFarthestExperiment
+
+EXPERIMENTS: dict[str, type[Experiment]] = {experiment.name: experiment for experiment in (NthFarthestExperiment,)}
+"""Every experiment by the name that `relmem run` takes."""
+
+__all__ = [
+    "EXPERIMENTS",
+    "Experiment",
+    "NthFarthestExperiment",
+    "Run",
+    "best_learning_rates",
+    "find_experiment",
+    "run_experiment",
+]
+
+
+def find_experiment(name: str) -> type[Experiment]:
+    """Return the class of the experiment called `name`.
+
+    Raises:
+        ValueError: no experiment has this name; the message gives the nearest.
+    """
+    if name not in EXPERIMENTS:
+        raise ValueError(nearest(name, list(EXPERIMENTS), "experiment"))
+    return EXPERIMENTS[name]

@@ -1,0 +1,198 @@
+"""What every experiment shares: a grid of runs, workers to train them, one record at the end."""
+
+import multiprocessing
+import os
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+from typing import ClassVar, NamedTuple
+
+import torch
+
+from relmem_lite.core import nearest, positive_int
+from relmem_lite.cores import find_core
+from relmem_lite.models import SequenceModel
+from relmem_lite.tasks import Task
+from relmem_lite.training import RunRecord, TrainingBudget, TrainingDivergedError, TrainingSettings, train
+from relmem_lite.training.files import write_json
+from relmem_lite.training.record import describe
+from relmem_lite.training.settings import positive_float
+
+
+class Run(NamedTuple):
+    """One run of an experiment's grid."""
+
+    core: str
+    learning_rate: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The run's folder."""
+        return f"{self.core}-lr{self.learning_rate:g}-seed{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment(TrainingBudget):
+    """Cores against one another: each with every learning rate and every seed, on the same budget.
+
+    A subclass is one named experiment: it adds its own settings, and says what task and what model they mean.
+
+    Raises:
+        TypeError, ValueError: a setting that makes no sense, by name.
+    """
+
+    name: ClassVar[str]
+    presets: ClassVar[dict[str, dict]]
+
+    preset: str = "smoke"
+    """Where the other settings start from: smoke (seconds), cpu (minutes) or gpu (the paper's size)."""
+    cores: tuple[str, ...] = ("relational_memory", "lstm", "gru")
+    """Cores to compare, at equal numbers of parameters."""
+    learning_rates: tuple[float, ...] = (1e-3,)
+    """Step sizes of Adam that every core is tried with; the best for each is chosen on held-out samples."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Seeds that every core and learning rate is run with."""
+    workers: int = 0
+    """Runs trained at a time, each on one thread; 0 for one a processor core, or one in all on a GPU."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in ("cores", "learning_rates", "seeds"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty: give at least one.")
+        for core in self.cores:
+            find_core(core)
+        for learning_rate in self.learning_rates:
+            positive_float("learning_rates", learning_rate)
+        if self.workers:
+            positive_int("workers", self.workers)
+
+    @classmethod
+    def from_preset(cls, preset: str) -> "Experiment":
+        """Return the experiment as a preset has it.
+
+        Raises:
+            ValueError: no such preset; the message gives the nearest.
+        """
+        if preset not in cls.presets:
+            raise ValueError(nearest(preset, list(cls.presets), "preset"))
+        return cls(preset=preset, **cls.presets[preset])
+
+    def task(self) -> Task:
+        """Return the task that every run is trained on."""
+        raise NotImplementedError
+
+    def model(self, core: str) -> SequenceModel:
+        """Return a fresh model around the core of this name."""
+        raise NotImplementedError
+
+    def runs(self) -> list[Run]:
+        """Return the grid, seeds outermost, so that an interrupted experiment has whole comparisons."""
+        return [Run(core, rate, seed) for seed in self.seeds for rate in self.learning_rates for core in self.cores]
+
+    def train(self, run: Run, directory: Path | None = None, progress: bool = True) -> RunRecord:
+        """Train one run of the grid, or go on with it, or read its record if it is done."""
+        torch.manual_seed(run.seed)
+        settings = TrainingSettings(**self.budget(), learning_rate=run.learning_rate, seed=run.seed)
+        folder = None if directory is None else directory / run.name
+        model = self.model(run.core)
+        try:
+            return train(model, self.task(), settings, directory=folder, labels=run._asdict(), progress=progress)
+        except TrainingDivergedError as error:
+            print(f"{run.name}: {error}", file=sys.stderr)
+            return RunRecord({"labels": run._asdict(), "settings": asdict(settings)}, [], {}, "diverged", {})
+
+    def record(self, records: Iterable[RunRecord], seconds: float) -> dict:
+        """Return the experiment's record: its settings, its task's lines, every run, and each core's best."""
+        records = list(records)
+        task = self.task()
+        return {
+            "experiment": self.name,
+            "preset": self.preset,
+            "settings": asdict(self),
+            "task": describe(task) | {"score": task.score_name, "chance": task.chance, "shortcut": task.shortcut},
+            "best": best_learning_rates(records, task.score_name),
+            "runs": [asdict(record) for record in records],
+            "seconds": round(seconds, 1),
+        }
+
+
+def best_learning_rates(records: Iterable[RunRecord], score: str) -> dict[str, dict]:
+    """For each core, choose the learning rate whose seeds score best on the held-out samples of the last evaluation.
+
+    Returns:
+        By core: "learning_rate", and "scores", the test score of each seed at that rate. A core all of whose runs
+        diverged has learning_rate None and no scores.
+    """
+    by_core: dict[str, dict[float, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        labels = record.run["labels"]
+        by_core[labels["core"]][labels["learning_rate"]].append(record)
+    best = {}
+    for core, by_rate in by_core.items():
+        # One diverged seed disqualifies a learning rate: nobody would choose it.
+        whole = {rate: group for rate, group in by_rate.items() if all(record.curve for record in group)}
+        rate = max(whole, key=lambda rate: mean(r.curve[-1][score] for r in whole[rate]), default=None)
+        best[core] = {"learning_rate": rate, "scores": [r.scores[score] for r in whole.get(rate, [])]}
+    return best
+
+
+def run_experiment(experiment: Experiment, directory: Path, report: Callable[[str], None] = print) -> dict:
+    """Train all runs of an experiment, one worker a processor core, and write `directory`/record.json.
+
+    Finished runs are read, unfinished ones go on where they stopped.
+
+    Args:
+        experiment: what to run.
+        directory: where the runs and the record go.
+        report: takes a line of text whenever a run ends.
+
+    Returns:
+        The experiment's record.
+    """
+    started = time.perf_counter()
+    runs, task = experiment.runs(), experiment.task()
+    records: dict[Run, RunRecord] = {}
+
+    def finished(run: Run, record: RunRecord) -> None:
+        records[run] = record
+        score = f"{task.score_name} {record.scores[task.score_name]:.3f}" if record.scores else record.stopped
+        report(f"[{len(records)}/{len(runs)}] {run.name}: {score}")
+
+    workers = min(_workers(experiment), len(runs))
+    if workers == 1:
+        for run in runs:
+            finished(run, experiment.train(run, directory))
+    else:
+        # spawn: a forked copy of a process that has used torch's threads can hang.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            jobs = {pool.submit(experiment.train, run, directory, progress=False): run for run in runs}
+            try:
+                for job in as_completed(jobs):
+                    finished(jobs[job], job.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    record = experiment.record([records[run] for run in runs], time.perf_counter() - started)
+    write_json(directory / "record.json", record)
+    return record
+
+
+def _workers(experiment: Experiment) -> int:
+    if experiment.workers:
+        return experiment.workers
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    if (
+        experiment.devices > 1
+        or experiment.accelerator in ("cuda", "mps")
+        or (gpu and experiment.accelerator == "auto")
+    ):
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,17 @@
+"""One training loop, and what keeps a run safe and written down."""
+
+from relmem_lite.training.checkpoint import CheckpointError
+from relmem_lite.training.loop import TrainingDivergedError, TrainingInterruptedError, evaluate, train
+from relmem_lite.training.record import RunRecord
+from relmem_lite.training.settings import TrainingBudget, TrainingSettings
+
+__all__ = [
+    "CheckpointError",
+    "RunRecord",
+    "TrainingBudget",
+    "TrainingDivergedError",
+    "TrainingInterruptedError",
+    "TrainingSettings",
+    "evaluate",
+    "train",
+]

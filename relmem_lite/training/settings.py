@@ -1,0 +1,83 @@
+"""What a run may be told, with its unit beside each setting: the command line's help is made from this text."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from relmem_lite.core import positive_int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingBudget:
+    """What runs that are to be compared have in common.
+
+    Raises:
+        TypeError, ValueError: a setting that makes no sense, by name.
+    """
+
+    steps: int = 1000
+    """Optimiser steps."""
+    batch_size: int = 128
+    """Samples a step, over all processes together."""
+    clip: float | None = 1.0
+    """Largest norm of the gradient, over all parameters; None for no limit."""
+    eval_every: int = 100
+    """Steps between two evaluations, each followed by a checkpoint."""
+    eval_samples: int = 2048
+    """Held-out samples an evaluation scores."""
+    stop_at: float | None = None
+    """Main score, 0 to 1, at which to stop early; None to go on to the last step."""
+    patience: int | None = None
+    """Evaluations without a better main score before stopping early; None to go on to the last step."""
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where to train; auto takes a GPU if there is one."""
+    devices: int = 1
+    """Devices (or CPU processes) to train on in parallel, each with its share of the batch."""
+    precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed", "64-true"] = "32-true"
+    """Number format: 32-bit; 16-bit where safe (mixed) or throughout (true); 64-bit."""
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "eval_every", "eval_samples", "devices"):
+            positive_int(name, getattr(self, name))
+        if self.patience is not None:
+            positive_int("patience", self.patience)
+        if self.clip is not None:
+            positive_float("clip", self.clip)
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size must be a multiple of devices, got {self.batch_size} and {self.devices}: "
+                "every device takes an equal share of a batch."
+            )
+
+    def budget(self) -> dict:
+        """Return the settings shared by compared runs, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(TrainingBudget)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(TrainingBudget):
+    """One run's settings: the budget, the learning rate and the seed."""
+
+    learning_rate: float = 1e-3
+    """Step size of Adam."""
+    seed: int = 0
+    """Seed of the initial weights and of every batch."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        positive_float("learning_rate", self.learning_rate)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise ValueError(f"seed must be a whole number of at least 0, got {self.seed!r}.")
+
+
+def positive_float(name: str, value: float) -> float:
+    """Return `value` if it is a finite number above 0.
+
+    Raises:
+        TypeError: not a number. ValueError: not finite, zero or negative.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__}).")
+    if not math.isfinite(value) or value <= 0:
+        raise ValueError(f"{name} must be a finite number above 0, got {value}.")
+    return value
