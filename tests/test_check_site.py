@@ -1,0 +1,59 @@
+import pytest
+from check_site import faults, main
+
+GOOD = """
+<link rel="stylesheet" href="_static/book.css"><script src="_static/book.js?v=1"></script>
+<h2 id="gates">Gates</h2> <a href="#gates">up</a> <a href="other.html#there">on</a>
+<a href="https://arxiv.org/abs/1806.01822">paper</a> <img src="_static/map.svg" alt="Attention over time">
+<img src="data:image/png;base64,AAAA" alt="A dot">
+"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    (tmp_path / "_static").mkdir()
+    (tmp_path / "_static" / "book.css").write_text("body { background: url(map.svg) }")
+    (tmp_path / "_static" / "book.js").touch()
+    (tmp_path / "_static" / "map.svg").touch()
+    (tmp_path / "index.html").write_text(GOOD)
+    (tmp_path / "other.html").write_text('<p id="there">Here.</p>')
+    return tmp_path
+
+
+def test_a_whole_site_passes(site, capsys):
+    assert main(site) == 0
+    assert "2 pages, 0 faults" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("broken", "complaint"),
+    [
+        ('<a href="missing.html">x</a>', "leads nowhere: missing.html"),
+        ('<a href="other.html#gone">x</a>', "no such place on the page: other.html#gone"),
+        ('<a href="#gone">x</a>', "no such place on the page: #gone"),
+        ('<script src="https://cdn.example/a.js"></script>', "third party: https://cdn.example/a.js"),
+        ('<script src="//cdn.example/a.js"></script>', "third party: //cdn.example/a.js"),
+        ('<link rel="stylesheet" href="https://cdn.example/a.css">', "third party: https://cdn.example/a.css"),
+        ('<img src="https://example.org/a.png" alt="a">', "third party: https://example.org/a.png"),
+        ('<img srcset="_static/map.svg 1x, https://example.org/a.png 2x" alt="a">', "https://example.org/a.png"),
+        ('<iframe src="https://example.org"></iframe>', "third party: https://example.org"),
+        ("<style>@import 'https://example.org/a.css'</style>", "a style loads from a third party"),
+        ('<img src="_static/map.svg">', "a picture without alt text: _static/map.svg"),
+        ('<img src="_static/map.svg" alt="_static/map.svg">', "a picture without alt text: _static/map.svg"),
+    ],
+)
+def test_each_fault_is_found_and_is_the_only_one(site, broken, complaint):
+    (site / "index.html").write_text(GOOD + broken)
+    [fault] = faults(site)
+    assert fault.startswith("index.html: ")
+    assert complaint in fault
+    assert main(site) == 1
+
+
+def test_a_font_from_elsewhere_is_found(site):
+    (site / "_static" / "book.css").write_text("@font-face { src: url('https://fonts.example/a.woff2') }")
+    assert "https://fonts.example/a.woff2" in next(faults(site))
+
+
+def test_an_empty_folder_is_no_site(tmp_path):
+    assert main(tmp_path) == 1
