@@ -1,0 +1,291 @@
+import itertools
+import subprocess
+import sys
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+mpl.use("Agg")
+from relmem_lite import figures
+from relmem_lite.figures import lines, style
+
+PHONE = 358 / (style.WIDTH * 72)  # CSS pixels a point: a 390 px page less its margins
+
+# Machado et al. 2009, severity 1, on linear RGB.
+COLOUR_BLINDNESS = {
+    "none": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+@pytest.fixture(autouse=True)
+def _book_style():
+    with mpl.rc_context():
+        figures.use_style()
+        yield
+        plt.close("all")
+
+
+def run(core, end=1000, seed=0, **settings):
+    steps = range(100, end + 1, 100)
+    curve = [
+        {"step": s, "seconds": s / 50, "loss": 1 - s / 4000, "accuracy": 0.4 + s / 4000 + seed / 100} for s in steps
+    ]
+    return {"core": core, "settings": {"seed": seed, **settings}, "curve": curve}
+
+
+def boxes(texts):
+    renderer = texts[0].figure.canvas.get_renderer()
+    return [mpl.text.Text.get_window_extent(text, renderer) for text in texts]
+
+
+def assert_apart(texts):
+    texts[0].figure.draw_without_rendering()
+    for (one, first), (two, second) in itertools.combinations(zip(texts, boxes(texts), strict=True), 2):
+        assert not first.overlaps(second), f"{one.get_text()!r} overlaps {two.get_text()!r}"
+
+
+def lab(color, matrix):
+    channels = np.array(mpl.colors.to_rgb(color))
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(matrix) @ linear, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    ratio = np.array(to_xyz) @ seen / [0.95047, 1, 1.08883]
+    f = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def test_importing_the_library_loads_no_matplotlib():
+    code = "import sys, relmem_lite; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("kind", COLOUR_BLINDNESS)
+def test_colours_stay_apart_for_every_kind_of_colour_vision(kind):
+    colors = sorted({core.color for core in style.CORE_STYLES.values()})
+    assert len(colors) == 7
+    for one, two in itertools.combinations(colors, 2):
+        distance = np.linalg.norm(lab(one, COLOUR_BLINDNESS[kind]) - lab(two, COLOUR_BLINDNESS[kind]))
+        assert distance > 16, f"{one} and {two} under {kind}"
+
+
+def test_every_core_is_told_apart_without_its_colour():
+    assert len({(core.marker, str(core.line)) for core in style.CORE_STYLES.values()}) == len(style.CORE_STYLES)
+
+
+@pytest.mark.parametrize("core", style.CORE_STYLES)
+def test_lines_and_words_have_contrast_on_white_and_on_the_pale_box_of_dark_pages(core):
+    drawn = style.style_of(core)
+    assert style.contrast(drawn.color) >= 3
+    assert style.contrast(drawn.color, "#F3F4F5") >= 3
+    assert style.contrast(drawn.text_color) >= 4.5
+    assert style.contrast(style.GREY) >= 4.5
+
+
+def test_letters_are_readable_on_a_phone():
+    for name in ("font.size", "axes.labelsize", "axes.titlesize", "xtick.labelsize", "ytick.labelsize"):
+        assert mpl.rcParams[name] * PHONE >= 9
+
+
+def test_a_core_has_a_style_by_either_name_and_an_unknown_one_names_the_nearest():
+    assert style.style_of("relational_memory") is style.style_of("RMC")
+    assert style.style_of("min_gru+attention").name == "minGRU + attention"
+    with pytest.raises(ValueError, match="relational_memory"):
+        style.style_of("relational_memori")
+
+
+def test_maps_start_from_white_and_darken_all_the_way():
+    light = [lab(style.SEQUENTIAL(x)[:3], np.eye(3))[0] for x in np.linspace(0, 1, 20)]
+    assert style.SEQUENTIAL(0.0)[:3] == (1, 1, 1)
+    assert (np.diff(light) < 0).all()
+    assert np.allclose(style.DIVERGING(0.5)[:3], 1, atol=0.01)
+
+
+def test_a_band_spans_the_seeds_around_their_mean():
+    ax = figures.figure()[1]
+    line = figures.band(ax, [1, 2, 3], [[0, 1, np.nan], [2, 3, np.nan]], "lstm")
+    assert np.array_equal(line.get_ydata(), [1, 2, np.nan], equal_nan=True)
+    assert line.get_label() == "LSTM"
+    heights = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == (0, 3)
+
+
+def test_a_band_refuses_runs_of_another_length():
+    with pytest.raises(ValueError, match=r"\(2, 4\) where \(seeds, 3\)"):
+        figures.band(figures.figure()[1], [1, 2, 3], np.zeros((2, 4)), "lstm")
+
+
+def test_end_labels_of_equal_curves_do_not_overlap():
+    ax = figures.figure()[1]
+    for core in ("lstm", "gru", "min_gru", "attention"):
+        figures.band(ax, [1, 2], [0.5, 0.5], core)
+    ax.set_ylim(0, 1)
+    labels = figures.direct_labels(ax)
+    assert [label.get_text() for label in labels] == ["LSTM", "GRU", "minGRU", "attention"]
+    assert_apart(labels)
+
+
+@pytest.mark.parametrize("wanted", [[5, 5, 5], [0, 50, 100], [98, 99, 3], [40, 45, 44]])
+def test_labels_move_no_further_than_they_must_and_stay_inside(wanted):
+    wanted, heights = np.array(wanted, float), np.full(3, 10.0)
+    placed = lines._spread(wanted, heights, 0, 100)
+    assert (np.diff(np.sort(placed)) >= 10 - 1e-9).all()
+    assert placed.min() >= 5 - 1e-9
+    assert placed.max() <= 95 + 1e-9
+    assert (np.argsort(placed, kind="stable") == np.argsort(wanted, kind="stable")).all()
+
+
+def test_more_labels_than_fit_still_stand_apart():
+    placed = lines._spread(np.zeros(5), np.full(5, 10.0), 0, 30)
+    assert (np.diff(np.sort(placed)) >= 10 - 1e-9).all()
+
+
+def test_a_reference_line_is_labelled_where_the_curves_are_not():
+    ax = figures.figure()[1]
+    ax.plot([0, 0.6, 1], [0.53, 0.53, 0.58])
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    label = figures.reference_line(ax, 0.5, "shortcut")
+    assert label.get_ha() == "right"
+    assert label.get_va() == "top"
+    with pytest.raises(ValueError, match="right below"):
+        figures.reference_line(ax, 0.5, "shortcut", place="below")
+
+
+def test_learning_curves_draw_cores_seeds_and_the_task_s_lines():
+    class Task:
+        chance, shortcut = 1 / 3, 2 / 3
+
+    runs = [run(core, seed=seed) for core in ("relational_memory", "lstm") for seed in range(3)]
+    ax = figures.learning_curves(runs, task=Task, live=[run("relational_memory", 500)], title="It learns")
+    words = [text.get_text() for text in ax.texts]
+    assert words == ["RMC", "LSTM", "RMC, live", "shortcut = 0.67", "chance = 0.33"]
+    assert len(ax.collections) == 2
+    assert ax.get_title(loc="left") == "It learns"
+    assert_apart(ax.texts)
+
+
+def test_learning_curves_average_only_the_steps_that_all_seeds_have_seen():
+    ax = figures.learning_curves([run("lstm", 600), run("lstm", 1000, seed=1)])
+    mean = next(line for line in ax.lines if line.get_label() == "LSTM")
+    assert mean.get_xdata()[-1] == 600
+    assert np.allclose(mean.get_ydata()[-1], 0.4 + 600 / 4000 + 0.005)
+    assert max(line.get_xdata()[-1] for line in ax.lines) == 1000
+
+
+def test_learning_curves_against_seconds_and_by_a_label_of_one_s_own():
+    runs = [run("lstm", hidden_size=size) for size in (32, 128)]
+    ax = figures.learning_curves(
+        runs, "loss", x="seconds", label=lambda r: f"LSTM {r['settings']['hidden_size']}", ax=figures.figure()[1]
+    )
+    assert [text.get_text() for text in ax.texts] == ["LSTM 32", "LSTM 128"]
+    assert ax.get_xlabel() == "seconds of training"
+
+
+def test_learning_curves_say_what_is_wrong():
+    with pytest.raises(ValueError, match="there are accuracy, loss"):
+        figures.learning_curves([run("lstm")], "perplexity")
+    with pytest.raises(ValueError, match="empty curve"):
+        figures.learning_curves([{"core": "lstm", "curve": []}])
+    with pytest.raises(ValueError, match="seconds"):
+        figures.learning_curves([run("lstm")], x="hours")
+    assert "no runs recorded" in figures.learning_curves([]).texts[0].get_text()
+
+
+def test_a_missing_record_shows_its_command():
+    ax = figures.missing(figures.figure()[1], RuntimeError("not recorded yet: run `relmem run nth_farthest`"))
+    assert "relmem run nth_farthest" in ax.texts[0].get_text()
+
+
+def test_attention_maps_are_drawn_from_0_to_1_with_their_numbers():
+    weights = torch.full((3, 4), 0.25, requires_grad=True)
+    ax = figures.attention_map(weights)
+    assert ax.images[0].get_clim() == (0, 1)
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["slot 1", "slot 2", "slot 3", "input"]
+    assert [text.get_text() for text in ax.texts] == ["0.25"] * 12
+    with pytest.raises(ValueError, match="choose one head"):
+        figures.attention_map(torch.zeros(2, 3, 4))
+
+
+@pytest.mark.parametrize("shape", [(5, 2, 4, 3, 4), (5, 4, 3, 4), (5, 3, 4)])
+def test_attention_over_time_draws_one_panel_a_step(shape):
+    fig = figures.attention_over_time(torch.rand(shape), list("abcde"), head=0, title="It looks back")
+    panels = [ax for ax in fig.axes if ax.images]
+    assert [ax.get_title(loc="left") for ax in panels] == list("abcde")
+    assert {ax.images[0].get_clim() for ax in panels} == {(0, 1)}
+
+
+def test_attention_over_time_takes_the_last_block_and_the_mean_over_heads():
+    attention = torch.rand(2, 3, 4, 3, 4)
+    fig = figures.attention_over_time(attention, head="mean")
+    assert np.allclose(fig.axes[1].images[0].get_array(), attention[1, -1].mean(0))
+    with pytest.raises(ValueError, match="heads 0 to 3"):
+        figures.attention_over_time(attention, head=4)
+    with pytest.raises(ValueError, match="ONE sequence"):
+        figures.attention_over_time(torch.rand(2, 2, 3, 4, 3, 4))
+    with pytest.raises(ValueError, match="3 step labels for 2"):
+        figures.attention_over_time(attention, ["a", "b", "c"])
+
+
+def test_heat_maps_keep_their_scale_and_leave_gaps_empty():
+    values = np.array([[1.0, 0.5], [np.nan, 0.2]])
+    ax = figures.heat_map(values, ["A", "B"], ["1", "2"], title="B came later")
+    assert ax.images[0].get_clim() == (0, 1)
+    assert [text.get_text() for text in ax.texts] == ["1.00", "0.50", "0.20"]
+    wide = figures.heat_map(np.zeros((4, 40)), value_label="input gate")
+    assert not wide.texts
+    assert wide.figure.axes[1].get_ylabel() == "input gate"
+    with pytest.raises(ValueError, match="3 row labels for 2 rows"):
+        figures.heat_map(values, ["A", "B", "C"])
+    with pytest.raises(ValueError, match=r"\(rows, columns\)"):
+        figures.heat_map(np.zeros(3))
+
+
+def test_signed_maps_are_centred_at_zero():
+    assert figures.signed_map([[-2.0, 1.0]]).images[0].get_clim() == (-2, 2)
+    assert figures.signed_map([[0.0, 0.0]]).images[0].get_clim() == (-1, 1)
+    assert figures.signed_map([[-2.0, 1.0]], limit=5).images[0].get_clim() == (-5, 5)
+
+
+def test_every_figure_has_the_book_s_width():
+    fig, axes = figures.figure(3, 1, 2)
+    assert fig.get_figwidth() == style.WIDTH
+    assert axes.shape == (2,)
+    assert figures.cover().get_figwidth() == style.WIDTH
+
+
+def test_a_long_title_is_wrapped():
+    ax = figures.figure()[1]
+    title = figures.set_title(ax, "The LSTM forgets the first item long before the fourth one arrives, at any size")
+    ax.figure.draw_without_rendering()
+    assert title.get_window_extent().x1 <= ax.figure.bbox.x1
+    assert "\n" in title.get_text()
+
+
+def test_the_cover_has_no_overlapping_words_and_is_readable_on_a_phone():
+    fig = figures.cover()
+    texts = fig.axes[0].texts
+    assert_apart(texts)
+    assert min(text.get_fontsize() for text in texts) * PHONE >= 8.8
+    page = fig.bbox
+    for box, text in zip(boxes(texts), texts, strict=True):
+        assert page.x0 <= box.x0, text
+        assert box.x1 <= page.x1, text
+        assert page.y0 <= box.y0, text
+        assert box.y1 <= page.y1, text
+
+
+def test_the_cover_asks_one_question_and_tells_right_from_wrong():
+    words = [text.get_text() for text in figures.cover().axes[0].texts]
+    assert [word for word in words if word in ("yes", "no")] == ["yes", "no", "yes", "no"]
+    assert "A drawing. The chapters measure it." in words
+
+
+def test_svg_of_the_same_figure_is_the_same_text(tmp_path):
+    for name in ("one.svg", "two.svg"):
+        figures.cover().savefig(tmp_path / name, metadata={"Date": None})
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
