@@ -1,6 +1,7 @@
 import itertools
 import subprocess
 import sys
+from dataclasses import asdict
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -11,6 +12,7 @@ import torch
 mpl.use("Agg")
 from relmem_lite import figures
 from relmem_lite.figures import lines, style
+from relmem_lite.training import RunRecord
 
 PHONE = 358 / (style.WIDTH * 72)  # CSS pixels a point: a 390 px page less its margins
 
@@ -92,8 +94,9 @@ def test_letters_are_readable_on_a_phone():
         assert mpl.rcParams[name] * PHONE >= 9
 
 
-def test_a_core_has_a_style_by_either_name_and_an_unknown_one_names_the_nearest():
-    assert style.style_of("relational_memory") is style.style_of("RMC")
+def test_a_core_has_a_style_by_any_of_its_names_and_an_unknown_one_names_the_nearest():
+    assert style.style_of("relational_memory") is style.style_of("RMC") is style.style_of("RelationalMemory")
+    assert all(style.style_of(name) is core for name, core in style.CORE_STYLES.items())
     assert style.style_of("min_gru+attention").name == "minGRU + attention"
     with pytest.raises(ValueError, match="relational_memory"):
         style.style_of("relational_memori")
@@ -184,6 +187,29 @@ def test_learning_curves_against_seconds_and_by_a_label_of_one_s_own():
     )
     assert [text.get_text() for text in ax.texts] == ["LSTM 32", "LSTM 128"]
     assert ax.get_xlabel() == "seconds of training"
+
+
+def recorded_run(core, rate, seed=0):
+    labels = {"core": core, "learning_rate": rate, "seed": seed}
+    curve = run(core, seed=seed)["curve"]
+    return RunRecord({"settings": {"learning_rate": rate}, "labels": labels}, curve, {"accuracy": 0.6}, "steps", {})
+
+
+def test_learning_curves_of_a_record_draw_each_core_s_best_learning_rate():
+    records = [recorded_run(core, rate, seed) for core in ("lstm", "gru") for rate in (1e-3, 1e-2) for seed in (0, 1)]
+    records[0].curve.clear()  # a run that diverged
+    record = {
+        "task": {"score": "accuracy", "chance": 0.25, "shortcut": None},
+        "best": {"lstm": {"learning_rate": 1e-2}, "gru": {"learning_rate": 1e-3}},
+        "runs": [asdict(one) for one in records],
+    }
+    fresh = recorded_run(None, 1e-3)
+    fresh.run |= {"labels": {}, "model": {"core": {"name": "RelationalMemory"}}}
+    ax = figures.learning_curves(record, live=[fresh])
+    assert [text.get_text() for text in ax.texts] == ["LSTM", "GRU", "RMC, live", "chance = 0.25"]
+    assert [text.get_text() for text in figures.learning_curves(record, "loss").texts] == ["LSTM", "GRU"]
+    with pytest.raises(ValueError, match="several learning rates"):
+        figures.learning_curves(records[1:])
 
 
 def test_learning_curves_say_what_is_wrong():

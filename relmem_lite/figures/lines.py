@@ -200,7 +200,7 @@ def band(ax, x, runs, core: str, label: str | None = None, **line_options):
 
 def learning_curves(
     runs,
-    score: str = "accuracy",
+    score: str | None = None,
     *,
     task=None,
     chance: float | None = None,
@@ -214,9 +214,11 @@ def learning_curves(
 ):
     """Score against training steps (or seconds), one line and band a core, with the lines of chance and shortcut.
 
-    `runs`: run records, or dicts {"core": name, "curve": [{"step", "seconds", "loss", score}, ...]}. `label(run)`
-    splits a core's runs into several groups and names them. `live`: runs made on the spot, drawn thicker over the
-    recorded ones, without a band. `task` gives `chance` and `shortcut` unless they are given. `x`: "step" or "seconds".
+    `runs`: an experiment's record (`recorded.load(...)`), of which each core's best learning rate is drawn; or a
+    list of RunRecords, of the same as dicts, or of {"core": name, "curve": [{"step", "seconds", "loss", score}, ...]}.
+    `label(run)` splits a core's runs into several groups and names them. `live`: runs made on the spot, drawn thicker
+    over the others, each its own line. `score` is a key of the curve's points, by default the task's main score, for
+    which `task` (or the record) gives `chance` and `shortcut` unless they are given. `x`: "step" or "seconds".
     The band covers the steps that all seeds of a group have seen; a seed that was trained for longer goes on as a thin
     line, and a dot ends every seed that stopped earlier than another of its group. Returns the Axes.
     """
@@ -224,6 +226,15 @@ def learning_curves(
         raise ValueError(f'x is {x!r}; it can be "step" or "seconds".')
     if ax is None:
         ax = figure(4.2)[1]
+    lines_of_task = {name: getattr(task, name, None) for name in ("chance", "shortcut")}
+    main_score = getattr(task, "score_name", "accuracy")
+    if isinstance(runs, dict):
+        lines_of_task = {name: runs["task"].get(name) for name in lines_of_task} if task is None else lines_of_task
+        main_score = runs["task"].get("score", main_score)
+        runs = _best_runs(runs)
+    score = main_score if score is None else score
+    if score != main_score:
+        lines_of_task = dict.fromkeys(lines_of_task)
     runs, live = list(runs), list(live)
     if not runs and not live:
         return missing(ax, "no runs recorded yet")
@@ -248,29 +259,50 @@ def learning_curves(
     for line in fresh:
         _label_end(ax, line)
     for y, word in (
-        (getattr(task, "shortcut", None) if shortcut is None else shortcut, shortcut_label),
-        (getattr(task, "chance", None) if chance is None else chance, "chance"),
+        (lines_of_task["shortcut"] if shortcut is None else shortcut, shortcut_label),
+        (lines_of_task["chance"] if chance is None else chance, "chance"),
     ):
-        if y is not None and score != "loss":
+        if y is not None:
             reference_line(ax, y, f"{word} = {y:.2f}")
     return ax
 
 
 def _field(run, name):
-    return run[name] if isinstance(run, dict) else getattr(run, name)
+    return run.get(name) if isinstance(run, dict) else getattr(run, name, None)
+
+
+def _core(run) -> str:
+    described = _field(run, "run") or {}
+    core = _field(run, "core") or described.get("labels", {}).get("core")
+    return core or described["model"]["core"]["name"]
+
+
+def _learning_rate(run):
+    settings = _field(run, "settings") or (_field(run, "run") or {}).get("settings", {})
+    return settings.get("learning_rate")
+
+
+def _best_runs(record):
+    best = {core: found["learning_rate"] for core, found in record["best"].items()}
+    return [run for run in record["runs"] if run["curve"] and _learning_rate(run) == best[_core(run)]]
 
 
 def _groups(runs, label, score, x):
     """[(core, name, [(xs, ys), ...])] in the order in which the groups first appear."""
-    groups = {}
+    groups, rates = {}, {}
     for run in runs:
-        core, curve = _field(run, "core"), _field(run, "curve")
+        core, curve = _core(run), _field(run, "curve")
         if not curve:
-            raise ValueError(f"The run of {core!r} has an empty curve: it was stopped before its first evaluation.")
+            raise ValueError(f"The run of {core!r} has an empty curve: it diverged or was stopped early.")
         if score not in curve[-1]:
             known = sorted(set(curve[-1]) - {"step", "seconds"})
             raise ValueError(f"No score called {score!r} was recorded for {core!r}; there are {', '.join(known)}.")
         name = style_of(core).name if label is None else label(run)
+        if rates.setdefault((core, name), _learning_rate(run)) != _learning_rate(run):
+            raise ValueError(
+                f"The runs of {name} have several learning rates, which is no spread over seeds: pass the whole "
+                "record, choose one rate, or tell the runs apart by label=."
+            )
         points = [(point[x], point[score]) for point in curve if score in point]
         groups.setdefault((core, name), []).append(np.array(points, dtype=float).T)
     return [(core, name, curves) for (core, name), curves in groups.items()]

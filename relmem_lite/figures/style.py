@@ -89,15 +89,14 @@ def readable(color) -> str:
 
 
 def style_of(core: str) -> CoreStyle:
-    """The style of a core, by its lower snake case name ("relational_memory") or its display name ("RMC").
+    """The style of a core, by its name ("relational_memory"), its class ("RelationalMemory") or display name ("RMC").
 
     Several names in one, as in "min_gru+attention", are a hybrid. Raises ValueError, with the nearest names,
     for a name that no style was set for.
     """
-    if core in CORE_STYLES:
-        return CORE_STYLES[core]
-    for style in CORE_STYLES.values():
-        if style.name == core:
+    wanted = core.replace("_", "").lower()
+    for name, style in CORE_STYLES.items():
+        if wanted in (name.replace("_", ""), style.name.lower()):
             return style
     if "+" in core:
         parts = [style_of(part.strip()).name for part in core.split("+")]
