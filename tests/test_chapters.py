@@ -1,0 +1,60 @@
+"""What every chapter keeps to, beyond running from top to bottom."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+CHAPTERS = Path(__file__).parent.parent / "chapters"
+PAPER = re.compile(r"arxiv\.org/abs/(\d{4}\.\d+)|doi\.org/([^\s)>\"}]+)")
+
+
+def notebook(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in notebook(path).cells if cell.cell_type == "code"]
+
+
+every_notebook = pytest.mark.parametrize("path", sorted(CHAPTERS.glob("*.ipynb")), ids=lambda path: path.stem)
+
+
+@every_notebook
+def test_it_is_a_valid_notebook(path):
+    nbformat.validate(notebook(path))
+
+
+@every_notebook
+def test_it_opens_like_the_others(path):
+    first = code_cells(path)[0]
+    assert first.source == code_cells(CHAPTERS / "intro.ipynb")[0].source
+    assert first.metadata.tags == ["remove-cell"]
+
+
+@every_notebook
+def test_outputs_are_stored_exactly_where_they_are_checked(path):
+    """A checked cell without a stored output passes in silence; any other stored output goes stale."""
+    for cell in code_cells(path):
+        assert bool(cell.outputs) == ("# NBVAL_CHECK_OUTPUT" in cell.source), cell.source
+        assert cell.outputs or cell.execution_count is None, cell.source
+
+
+@every_notebook
+def test_its_papers_are_in_the_bibliography(path):
+    bibliography = (CHAPTERS / "references.bib").read_text(encoding="utf-8")
+    prose = "\n".join(cell.source for cell in notebook(path).cells if cell.cell_type == "markdown")
+    for arxiv, doi in PAPER.findall(prose):
+        assert (arxiv or doi) in bibliography
+
+
+@every_notebook
+def test_its_code_solutions_stay_folded_everywhere(path):
+    """In the book by the tag, in Colab by cellView and # @title, in JupyterLab by source_hidden."""
+    for cell in code_cells(path):
+        if "# @title Solution" in cell.source:
+            assert cell.source.startswith("# @title Solution")
+            assert "hide-cell" in cell.metadata.get("tags", [])
+            assert cell.metadata.get("cellView") == "form"
+            assert cell.metadata.get("jupyter", {}).get("source_hidden") is True
