@@ -51,7 +51,7 @@ class Experiment(TrainingBudget):
     presets: ClassVar[dict[str, dict]]
 
     preset: str = "smoke"
-    """Where the other settings start from: smoke (seconds), cpu (minutes) or gpu (the paper's size)."""
+    """Where the other settings start from, smoke (seconds), cpu (minutes) or gpu (the paper's size)."""
     cores: tuple[str, ...] = ("relational_memory", "lstm", "gru")
     """Cores to compare, at equal numbers of parameters."""
     learning_rates: tuple[float, ...] = (1e-3,)
@@ -127,7 +127,7 @@ def best_learning_rates(records: Iterable[RunRecord], score: str) -> dict[str, d
     """For each core, choose the learning rate whose seeds score best on the held-out samples of the last evaluation.
 
     Returns:
-        By core: "learning_rate", and "scores", the test score of each seed at that rate. A core all of whose runs
+        By core, its "learning_rate" and its "scores", the test score of each seed at that rate. A core all of whose runs
         diverged has learning_rate None and no scores.
     """
     by_core: dict[str, dict[float, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))

@@ -46,15 +46,15 @@ class NthFarthestExperiment(Experiment):
     }
 
     num_items: int = 3
-    """K: vectors in a sequence, and labels."""
+    """Vectors in a sequence, and labels (K)."""
     item_size: int = 1
-    """D: numbers in a vector."""
+    """Numbers in a vector (D)."""
     num_slots: int = 4
-    """S: memory rows of the relational memory."""
+    """Memory rows of the relational memory (S)."""
     num_heads: int = 4
-    """H: attention heads of the relational memory."""
+    """Attention heads of the relational memory (H)."""
     head_size: int = 16
-    """V: numbers in one head's value; a memory row has H * V."""
+    """Numbers in one head's value (V); a memory row has H * V."""
     head_sizes: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers between a core and its answer."""
 

@@ -34,7 +34,7 @@ class TrainingBudget:
     devices: int = 1
     """Devices (or CPU processes) to train on in parallel, each with its share of the batch."""
     precision: Literal["32-true", "bf16-mixed", "bf16-true", "16-mixed", "64-true"] = "32-true"
-    """Number format: 32-bit; 16-bit where safe (mixed) or throughout (true); 64-bit."""
+    """Number format, 32-bit; 16-bit where safe (mixed) or throughout (true); 64-bit."""
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "eval_every", "eval_samples", "devices"):
