@@ -127,7 +127,7 @@ def best_learning_rates(records: Iterable[RunRecord], score: str) -> dict[str, d
     """For each core, choose the learning rate whose seeds score best on the held-out samples of the last evaluation.
 
     Returns:
-        By core, its "learning_rate" and its "scores", the test score of each seed at that rate. A core all of whose runs
+        By core, its "learning_rate" and its "scores", the test score of each seed at that rate. A core whose runs all
         diverged has learning_rate None and no scores.
     """
     by_core: dict[str, dict[float, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
