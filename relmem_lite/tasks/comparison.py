@@ -37,6 +37,7 @@ class Comparison(Task):
 
     def sample(self, batch_size: int, generator: Generator) -> Batch:
         """Draw a batch: inputs (B, n + 1, 1 + 3n), the answer at the last step."""
+        positive_int("batch_size", batch_size)
         size, device = self.num_items, generator.device
         numbers = torch.rand(batch_size, size, generator=generator, device=device) * 2 - 1
         labels = torch.rand(batch_size, size, generator=generator, device=device).argsort(dim=1)

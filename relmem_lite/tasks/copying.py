@@ -37,6 +37,7 @@ class Copying(Task):
 
     def sample(self, batch_size: int, generator: Generator) -> Batch:
         """Draw a batch: inputs (B, 2 num_items + num_distractors, C + 3), answers at the last num_items steps."""
+        positive_int("batch_size", batch_size)
         shown = self.num_items + self.num_distractors
         symbols = torch.randint(self.vocab_size, (batch_size, shown), generator=generator, device=generator.device)
         inputs = torch.zeros(batch_size, shown + self.num_items, self.input_size, device=generator.device)

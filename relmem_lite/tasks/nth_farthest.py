@@ -35,6 +35,7 @@ class NthFarthest(Task):
 
     def sample(self, batch_size: int, generator: Generator) -> Batch:
         """Draw a batch: inputs (B, K, D + 3K), the answer at the last step."""
+        positive_int("batch_size", batch_size)
         size, device = self.num_items, generator.device
         vectors = torch.rand(batch_size, size, self.item_size, generator=generator, device=device) * 2 - 1
         labels = torch.rand(batch_size, size, generator=generator, device=device).argsort(dim=1)

@@ -44,7 +44,17 @@ class Task:
         return {"accuracy": mean(self.correct(logits, batch))}
 
     def correct(self, logits: Tensor, batch: Batch) -> Tensor:
-        """Say which of the N marked steps were answered right: (N,) bool."""
+        """Say which of the N marked steps were answered right: (N,) bool.
+
+        Raises:
+            ValueError: the logits are not (N, C) for this batch.
+        """
+        answers = int(batch.mask.sum())
+        if logits.shape != (answers, self.output_size):
+            raise ValueError(
+                f"{type(self).__name__} expected logits of shape {(answers, self.output_size)}, one row for every "
+                f"marked step, got {tuple(logits.shape)}. Call the model with mask=batch.mask, or index with it."
+            )
         return logits.argmax(-1) == batch.targets[batch.mask]
 
 
