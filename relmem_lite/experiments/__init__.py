@@ -1,14 +1,18 @@
 """Named experiments: what is compared with what, at which size."""
 
 from relmem_lite.core import nearest
+from relmem_lite.experiments.comparison import ComparisonExperiment
 from relmem_lite.experiments.experiment import Experiment, Run, best_learning_rates, run_experiment
 from relmem_lite.experiments.nth_farthest import NthFarthestExperiment
 
-EXPERIMENTS: dict[str, type[Experiment]] = {experiment.name: experiment for experiment in (NthFarthestExperiment,)}
+EXPERIMENTS: dict[str, type[Experiment]] = {
+    experiment.name: experiment for experiment in (ComparisonExperiment, NthFarthestExperiment)
+}
 """Every experiment by the name that `relmem run` takes."""
 
 __all__ = [
     "EXPERIMENTS",
+    "ComparisonExperiment",
     "Experiment",
     "NthFarthestExperiment",
     "Run",
