@@ -61,6 +61,7 @@ class RelationalMemory(Core):
             )
         super().__init__(input_size, num_slots * row_size, {"memory": (num_slots, row_size)})
         self.num_slots, self.num_heads, self.head_size, self.key_size = num_slots, num_heads, head_size, key_size
+        self.num_blocks, self.mlp_layers = num_blocks, mlp_layers
         self.row_size, self.gate = row_size, gate
 
         self.embed = nn.Linear(input_size, row_size)

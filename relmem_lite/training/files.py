@@ -8,7 +8,7 @@ from pathlib import Path
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` so that a reader, or a crash at any moment, sees the old file or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     try:
         with open(partial, "wb") as file:
             file.write(content)
