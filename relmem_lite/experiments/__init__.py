@@ -3,11 +3,13 @@
 from relmem_lite.core import nearest
 from relmem_lite.experiments.comparison import ComparisonExperiment
 from relmem_lite.experiments.experiment import Experiment, Run, best_learning_rates, run_experiment
+from relmem_lite.experiments.gating import GatingExperiment
 from relmem_lite.experiments.nth_farthest import NthFarthestExperiment
 from relmem_lite.experiments.port_mistakes import PortMistakesExperiment
 
 EXPERIMENTS: dict[str, type[Experiment]] = {
-    experiment.name: experiment for experiment in (ComparisonExperiment, NthFarthestExperiment, PortMistakesExperiment)
+    experiment.name: experiment
+    for experiment in (ComparisonExperiment, GatingExperiment, NthFarthestExperiment, PortMistakesExperiment)
 }
 """Every experiment by the name that `relmem run` takes."""
 
@@ -15,6 +17,7 @@ __all__ = [
     "EXPERIMENTS",
     "ComparisonExperiment",
     "Experiment",
+    "GatingExperiment",
     "NthFarthestExperiment",
     "PortMistakesExperiment",
     "Run",

@@ -92,6 +92,10 @@ class Experiment(TrainingBudget):
         """Return a fresh model around the core of this name."""
         raise NotImplementedError
 
+    def tests(self) -> dict[str, Task]:
+        """Return further tasks that every trained model is scored on, by the name of the score; none by default."""
+        return {}
+
     def runs(self) -> list[Run]:
         """Return the grid, seeds outermost, so that an interrupted experiment has whole comparisons."""
         return [Run(core, rate, seed) for seed in self.seeds for rate in self.learning_rates for core in self.cores]
@@ -101,9 +105,9 @@ class Experiment(TrainingBudget):
         torch.manual_seed(run.seed)
         settings = TrainingSettings(**self.budget(), learning_rate=run.learning_rate, seed=run.seed)
         folder = None if directory is None else directory / run.name
-        model = self.model(run.core)
+        options = {"directory": folder, "labels": run._asdict(), "tests": self.tests(), "progress": progress}
         try:
-            return train(model, self.task(), settings, directory=folder, labels=run._asdict(), progress=progress)
+            return train(self.model(run.core), self.task(), settings, **options)
         except TrainingDivergedError as error:
             print(f"{run.name}: {error}", file=sys.stderr)
             return RunRecord({"labels": run._asdict(), "settings": asdict(settings)}, [], {}, "diverged", {})

@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +42,7 @@ def train(
     *,
     directory: Path | str | None = None,
     labels: dict | None = None,
+    tests: Mapping[str, Task] | None = None,
     progress: bool = True,
 ) -> RunRecord:
     """Train `model` on `task` and return the run's record.
@@ -57,6 +58,7 @@ def train(
         directory: where checkpoints and the record go. If it holds this run's checkpoints the run goes on from there;
             if it holds its finished record nothing is done but to return it. None keeps nothing.
         labels: plain values to write into the record, such as the name of the core.
+        tests: further tasks to score the trained model on, by the name that their main score gets in the record.
         progress: show a bar with loss and main score.
 
     Raises:
@@ -121,10 +123,14 @@ def train(
                 save()
                 raise TrainingInterruptedError(_how_to_go_on(done.step, settings.steps, folder))
 
+    scores = evaluate(wrapped, task, draw(task, settings.eval_samples, fabric.device, TEST))
+    for name, other in (tests or {}).items():
+        samples = draw(other, settings.eval_samples, fabric.device, TEST)
+        scores[name] = evaluate(wrapped, other, samples)[other.score_name]
     record = RunRecord(
         run=run,
         curve=done.curve,
-        scores=evaluate(wrapped, task, draw(task, settings.eval_samples, fabric.device, TEST)),
+        scores=scores,
         stopped=stopped,
         environment=environment(fabric.device),
     )
