@@ -1,0 +1,67 @@
+"""The cores that must keep the Core contract. A new core needs one line in CORES."""
+
+import torch
+
+from relmem_lite import GRU, LSTM, Core, RelationalMemory
+
+INPUT_SIZE = 4
+
+
+class PlainStep(Core):
+    """A core that defines `step` alone, as a reader's own would: the contract's `forward` must serve it."""
+
+    def __init__(self, input_size, hidden_size):
+        super().__init__(input_size, hidden_size, {"hidden": (hidden_size,)})
+        self.update = torch.nn.Linear(input_size + hidden_size, hidden_size)
+
+    def step(self, input, state=None):
+        state = self.initial_state(len(input)) if state is None else state
+        state = torch.tanh(self.update(torch.cat([input, state], dim=-1)))
+        return state, state
+
+
+CORES = {
+    "lstm": lambda: LSTM(INPUT_SIZE, 6),
+    "lstm with forget bias": lambda: LSTM(INPUT_SIZE, 5, forget_bias=1.0),
+    "gru": lambda: GRU(INPUT_SIZE, 6),
+    "relational memory": lambda: RelationalMemory(INPUT_SIZE, num_slots=3, num_heads=2, head_size=3),
+    "relational memory, one gate a row": lambda: RelationalMemory(
+        INPUT_SIZE, num_slots=2, num_heads=2, head_size=2, key_size=3, gate="memory", mlp_layers=3
+    ),
+    "relational memory, ungated, three blocks": lambda: RelationalMemory(
+        INPUT_SIZE, num_slots=2, num_heads=2, head_size=4, gate=None, num_blocks=3
+    ),
+    "relational memory, one slot": lambda: RelationalMemory(INPUT_SIZE, num_slots=1, num_heads=2, head_size=3),
+    "a step of one's own": lambda: PlainStep(INPUT_SIZE, 5),
+}
+
+
+def make_core(name, dtype=torch.float32, seed=0):
+    torch.manual_seed(seed)
+    return CORES[name]().to(dtype)
+
+
+def make_inputs(*shape, dtype=torch.float32, seed=1):
+    """Drawn in float64, so that both dtypes see the same numbers."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, INPUT_SIZE, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def make_state(core, batch_size, seed=2):
+    """A random state: far from the initial one."""
+    generator = torch.Generator().manual_seed(seed)
+    like = core.initial_state(batch_size)
+    return map_state(
+        lambda part: torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part.dtype), like
+    )
+
+
+def parts_of(state):
+    """The tensors of a state, as a list."""
+    return [state] if isinstance(state, torch.Tensor) else list(state)
+
+
+def map_state(function, state):
+    if isinstance(state, torch.Tensor):
+        return function(state)
+    return type(state)(*(function(part) for part in state))
