@@ -6,7 +6,7 @@ import torch
 
 from relmem_lite.core import Core
 from relmem_lite.cores import RelationalMemory
-from relmem_lite.exercises import call, compare, describe, exercise, matches
+from relmem_lite.exercises import compare, describe, exercise, matches
 from relmem_lite.experiments.port_mistakes import MISTAKES, PortedMemory
 
 
@@ -158,7 +158,7 @@ def attend(answer):
         return f"The answer is a function of queries, keys and values; this is {describe(answer)}."
     generator = torch.Generator().manual_seed(0)
     queries, keys, values = (torch.randn(*shape, generator=generator) for shape in ((3, 5), (4, 5), (4, 2)))
-    given = call(answer, queries, keys, values)
+    given = answer(queries, keys, values)
     products = queries @ keys.T
 
     def attended(scores, rows=values):
@@ -200,7 +200,7 @@ def attend(answer):
     message = compare(given, attended(scaled), "what your function returns")
     if message is not None:
         return message
-    large = call(answer, 1000 * queries, keys, values)
+    large = answer(1000 * queries, keys, values)
     if not torch.as_tensor(large).isfinite().all():
         return "It overflows on large inputs: subtract each row's maximum before the exponential, as `softmax` does."
     return None
