@@ -106,7 +106,8 @@ class Core(nn.Module):
                 f"{name} got inputs of shape {tuple(inputs.shape)}: the {what}. Give at least one step of one sequence."
             )
         parameter = next(self.parameters())
-        autocast = torch.is_autocast_enabled(parameter.device.type)
+        device = parameter.device.type
+        autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         _check_kind(f"{name}'s input", inputs, parameter, autocast)
         # On an accelerator the check would stall the queue at every call: there the training loop reports a NaN loss.
         if inputs.device.type == "cpu" and not torch.compiler.is_compiling() and bool(inputs.isnan().any()):

@@ -20,13 +20,20 @@ class Recording(Mapping):
     def add(self, values: dict[str, Tensor]) -> None:
         """Append values of shape (B, T, ...) along time; gradients are not followed through them."""
         for name, value in values.items():
-            self._pieces.setdefault(name, []).append(value.detach())
+            self._pieces.setdefault(name, []).append(value.detach().clone())
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._pieces:
             known = ", ".join(self._pieces) or "nothing: the core did not run while it was recorded"
             raise KeyError(f"{name!r} was not recorded; recorded: {known}")
-        return torch.cat(self._pieces[name], dim=1)
+        pieces = self._pieces[name]
+        batches = [len(piece) for piece in pieces]
+        if len(set(batches)) > 1:
+            raise ValueError(
+                f"The recorded calls had batches of {sorted(set(batches))} sequences, which do not join into one: "
+                "use one `with record(...)` block for each."
+            )
+        return torch.cat(pieces, dim=1)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pieces)
@@ -50,6 +57,8 @@ def record(core: "Core") -> Iterator[Recording]:
 
     Raises:
         TypeError: `core` is not a Core.
+        KeyError: asking the recording for what this core does not record.
+        ValueError: asking a recording of calls with different batch sizes.
     """
     from relmem_lite.core import Core
 
@@ -60,4 +69,5 @@ def record(core: "Core") -> Iterator[Recording]:
     try:
         yield recording
     finally:
-        core._recordings.remove(recording)
+        # By identity: two recordings that hold the same are still two.
+        core._recordings[:] = [other for other in core._recordings if other is not recording]

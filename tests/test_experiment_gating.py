@@ -13,9 +13,8 @@ def test_every_variant_has_its_gate_and_equally_many_parameters():
     experiment = GatingExperiment.from_preset("cpu")
     models = {variant: experiment.model(variant) for variant in VARIANTS}
     assert [models[variant].core.gate for variant in ("none", "memory", "unit")] == [None, "memory", "unit"]
-    bias = models["unit_forget_3"].core.gate_bias
-    assert set(bias[: len(bias) // 2].tolist()) == {0.0}
-    assert set(bias[len(bias) // 2 :].tolist()) == {3.0}
+    assert models["unit_forget_3"].core.input_bias == 0.0
+    assert models["unit_forget_3"].core.forget_bias == 3.0
     for model in models.values():
         assert num_parameters(model) == pytest.approx(num_parameters(models["unit"]), rel=0.05)
 

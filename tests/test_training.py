@@ -103,6 +103,10 @@ def interrupted_run(tmp_path, monkeypatch):
     return tmp_path
 
 
+def warns_of_a_refusal():
+    return pytest.warns(UserWarning, match="Trying the one before it")
+
+
 def torn(data):
     return data[: len(data) // 2]
 
@@ -141,7 +145,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(damage, reas
 def test_when_no_checkpoint_can_be_used_the_run_stops_instead_of_starting_over(interrupted_run):
     for path in interrupted_run.glob("checkpoints/*"):
         path.write_bytes(torn(path.read_bytes()))
-    with pytest.warns(UserWarning), pytest.raises(CheckpointError, match="To start afresh, delete"):
+    with warns_of_a_refusal(), pytest.raises(CheckpointError, match="To start afresh, delete"):
         small_train(interrupted_run)
 
 
@@ -150,7 +154,7 @@ def test_a_safetensors_file_of_another_program_is_refused(interrupted_run):
 
     for path in interrupted_run.glob("checkpoints/*"):
         save_file({"weight": torch.ones(3)}, path)
-    with pytest.warns(UserWarning), pytest.raises(CheckpointError, match="not a checkpoint of this library"):
+    with warns_of_a_refusal(), pytest.raises(CheckpointError, match="not a checkpoint of this library"):
         small_train(interrupted_run)
 
 
@@ -163,14 +167,15 @@ def test_a_safetensors_file_of_another_program_is_refused(interrupted_run):
 )
 def test_another_runs_checkpoint_is_refused_by_name_of_what_differs(changes, difference, interrupted_run):
     before = {path: path.read_bytes() for path in interrupted_run.glob("checkpoints/*")}
-    with pytest.warns(UserWarning), pytest.raises(CheckpointError, match=difference):
+    with warns_of_a_refusal(), pytest.raises(CheckpointError, match=difference):
         small_train(interrupted_run, **changes)
     assert {path: path.read_bytes() for path in interrupted_run.glob("checkpoints/*")} == before
 
 
 def test_another_models_checkpoint_is_refused(interrupted_run):
     model = SequenceModel(LSTM(Comparison(2).input_size, 4), 2)
-    with pytest.warns(UserWarning), pytest.raises(CheckpointError, match=r"model\.core\.name is RelationalMemory there"):
+    difference = r"model\.core\.name is RelationalMemory there"
+    with warns_of_a_refusal(), pytest.raises(CheckpointError, match=difference):
         small_train(interrupted_run, model)
 
 
@@ -291,7 +296,8 @@ def test_the_record_says_what_was_run_and_where(tmp_path):
     assert stored["run"]["model"]["core"] | core == stored["run"]["model"]["core"]
     assert stored["run"]["model"]["parameters"] == sum(weight.numel() for weight in small_model().parameters())
     assert stored["environment"]["torch"] == torch.__version__
-    assert {"device", "device_name", "threads", "python", "numpy", "relmem_lite", "commit"} <= set(stored["environment"])
+    known = {"device", "device_name", "threads", "python", "numpy", "relmem_lite", "commit"}
+    assert known <= set(stored["environment"])
     assert stored["curve"] == record.curve
 
 

@@ -51,12 +51,14 @@ class RelationalMemory(Core):
         for name, value in sizes.items():
             positive_int(name, value)
         if gate not in ("unit", "memory", None):
-            raise ValueError(nearest(gate, ["unit", "memory", "None"], "gate"))
+            hint = "Did you mean None, without quotes? " if str(gate).lower() == "none" else ""
+            raise ValueError(hint + nearest(gate, ["unit", "memory"], "gate") + " Or None, for no gates at all.")
         row_size = num_heads * head_size
         if num_slots > row_size:
             warnings.warn(
                 f"num_slots={num_slots} is more than a row has features (num_heads * head_size = {row_size}): slots "
-                f"beyond the first {row_size} start as equal rows of zeros and stay equal. Use fewer slots or wider rows.",
+                f"beyond the first {row_size} start as equal rows of zeros and stay equal. "
+                "Use fewer slots or wider rows.",
                 stacklevel=2,
             )
         super().__init__(input_size, num_slots * row_size, {"memory": (num_slots, row_size)})
@@ -71,13 +73,14 @@ class RelationalMemory(Core):
             gate_size = row_size if gate == "unit" else 1
             self.input_gates = nn.Linear(row_size, 2 * gate_size)
             self.memory_gates = nn.Linear(row_size, 2 * gate_size)
-            bias = torch.tensor([input_bias, forget_bias]).repeat_interleave(gate_size)
-            self.register_buffer("gate_bias", bias, persistent=False)
+            self.input_bias, self.forget_bias = input_bias, forget_bias
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw weights from a normal distribution of std 1/sqrt(fan_in), cut off at two std; set biases to zero."""
         for layer in self.modules():
+            if isinstance(layer, nn.LayerNorm):
+                layer.reset_parameters()
             if isinstance(layer, nn.Linear):
                 std = layer.in_features**-0.5
                 nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
@@ -111,7 +114,8 @@ class RelationalMemory(Core):
         projected = self.blocks[0].project(row)
         if self.gate is None:
             return row, projected
-        return row, projected, self.input_gates(row) + self.gate_bias
+        input_gate, forget_gate = self.input_gates(row).chunk(2, dim=-1)
+        return row, projected, torch.cat([input_gate + self.input_bias, forget_gate + self.forget_bias], dim=-1)
 
     def _update(self, memory: Tensor, row: Tensor, projected: Tensor, gates: Tensor | None = None) -> Tensor:
         """M_t from M_{t-1}, (B, S, D), and what `_read` made of the input, each (B, features)."""
@@ -165,7 +169,7 @@ class _Attention(nn.Module):
         return self.qkv_norm(self.qkv(rows))
 
     def forward(self, projections: Tensor, num_queries: int) -> tuple[Tensor, Tensor]:
-        """Let the first `num_queries` rows read all rows: (B, rows, H (2K+V)) to (B, Q, D) and weights (B, H, Q, rows)."""
+        """Let the first Q rows read all rows: (B, rows, H (2K+V)) to (B, Q, D), and the weights (B, H, Q, rows)."""
         heads = projections.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, H, rows, 2K+V)
         queries, keys, values = heads.split([self.key_size, self.key_size, self.head_size], dim=-1)
         # A = softmax(q k^T / sqrt(K)) v

@@ -2,7 +2,13 @@
 
 from relmem_lite.core import nearest
 from relmem_lite.experiments.comparison import ComparisonExperiment
-from relmem_lite.experiments.experiment import Experiment, Run, best_learning_rates, run_experiment
+from relmem_lite.experiments.experiment import (
+    Experiment,
+    Run,
+    best_learning_rates,
+    is_first_process,
+    run_experiment,
+)
 from relmem_lite.experiments.gating import GatingExperiment
 from relmem_lite.experiments.nth_farthest import NthFarthestExperiment
 from relmem_lite.experiments.port_mistakes import PortMistakesExperiment
@@ -23,6 +29,7 @@ __all__ = [
     "Run",
     "best_learning_rates",
     "find_experiment",
+    "is_first_process",
     "run_experiment",
 ]
 

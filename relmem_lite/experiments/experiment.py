@@ -100,6 +100,17 @@ class Experiment(TrainingBudget):
         """Return the grid, seeds outermost, so that an interrupted experiment has whole comparisons."""
         return [Run(core, rate, seed) for seed in self.seeds for rate in self.learning_rates for core in self.cores]
 
+    def rehearse(self) -> None:
+        """Build the task and every model, without memory for weights: sizes that do not fit show before a run begins.
+
+        Raises:
+            TypeError, ValueError: a size that does not fit.
+        """
+        self.task()
+        with torch.device("meta"):
+            for core in {run.core for run in self.runs()}:
+                self.model(core)
+
     def train(self, run: Run, directory: Path | None = None, progress: bool = True) -> RunRecord:
         """Train one run of the grid, or go on with it, or read its record if it is done."""
         torch.manual_seed(run.seed)
@@ -167,7 +178,8 @@ def run_experiment(experiment: Experiment, directory: Path, report: Callable[[st
     def finished(run: Run, record: RunRecord) -> None:
         records[run] = record
         score = f"{task.score_name} {record.scores[task.score_name]:.3f}" if record.scores else record.stopped
-        report(f"[{len(records)}/{len(runs)}] {run.name}: {score}")
+        if is_first_process():
+            report(f"[{len(records)}/{len(runs)}] {run.name}: {score}")
 
     workers = min(_workers(experiment), len(runs))
     if workers == 1:
@@ -185,8 +197,14 @@ def run_experiment(experiment: Experiment, directory: Path, report: Callable[[st
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     record = experiment.record([records[run] for run in runs], time.perf_counter() - started)
-    write_json(directory / "record.json", record)
+    if is_first_process():
+        write_json(directory / "record.json", record)
     return record
+
+
+def is_first_process() -> bool:
+    """Say whether this is the one process, or the first of those that train together, which speaks for all."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def _workers(experiment: Experiment) -> int:

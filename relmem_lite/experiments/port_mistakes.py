@@ -107,8 +107,12 @@ class PortedMemory(RelationalMemory):
 
         # Gate: M' = i tanh(X) + f M
         seen = torch.tanh(memory)
-        gates = torch.sigmoid((self.input_gates(embedded) + self.gate_bias)[:, None] + self.memory_gates(seen))
+        gates = self.input_gates(embedded)[:, None] + self.memory_gates(seen)
         input_gate, forget_gate = gates.chunk(2, dim=-1)
+        input_gate, forget_gate = (
+            torch.sigmoid(input_gate + self.input_bias),
+            torch.sigmoid(forget_gate + self.forget_bias),
+        )
         new_memory = input_gate * torch.tanh(rows[:, : self.num_slots]) + forget_gate * memory
         output = new_memory
         if mistake == "output_gate":

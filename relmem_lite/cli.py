@@ -1,0 +1,179 @@
+"""The `relmem` command: what there is to run, and running it."""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from relmem_lite.core import nearest
+
+USAGE = """\
+usage: relmem COMMAND [OPTIONS]
+
+commands:
+  relmem list                                 cores, experiments and their recorded results
+  relmem run NAME --preset smoke|cpu|gpu      run an experiment, write its record
+  relmem bench NAME                           measure speed on this machine
+
+Add --help to a command, or to `relmem run NAME`, for its settings.
+"""
+
+
+class UsageError(Exception):
+    """What was typed cannot be done; the message says what can."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0 done, 1 failed, 2 mistyped, 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    commands = {"list": _list, "run": _run, "bench": _bench}
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(USAGE, end="")
+            return 0 if arguments else 2
+        if arguments[0] == "--version":
+            print(f"relmem {version('relmem_lite')}")
+            return 0
+        if arguments[0] not in commands:
+            raise UsageError(nearest(arguments[0], list(commands), "command"))
+        commands[arguments[0]](arguments[1:])
+    except UsageError as error:
+        print(f"relmem: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interruption:
+        print(f"\n{interruption or 'Stopped. Run the same command again to go on.'}", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if not _explains_itself(error):
+            raise
+        print(f"relmem: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _explains_itself(error: Exception) -> bool:
+    from relmem_lite.training import CheckpointError, TrainingDivergedError
+
+    return isinstance(error, CheckpointError | TrainingDivergedError | OSError)
+
+
+def _list(arguments: list[str]) -> None:
+    from relmem_lite import recorded
+    from relmem_lite.bench import BENCHMARKS
+    from relmem_lite.cores import CORES
+    from relmem_lite.experiments import EXPERIMENTS
+
+    if arguments:
+        raise UsageError(f"relmem list takes no arguments, got {' '.join(arguments)!r}.")
+    print("cores")
+    for name, core in CORES.items():
+        print(f"  {name:20} {_first_sentence(core)}")
+    print("\nexperiments: relmem run NAME --preset PRESET")
+    have = set(recorded.names())
+    for name, experiment in EXPERIMENTS.items():
+        print(f"  {name:20} {_first_sentence(experiment)}")
+        for preset in experiment.presets:
+            if preset != "smoke":
+                print(f"  {'':20}   {preset}: {'recorded' if f'{name}_{preset}' in have else 'not recorded yet'}")
+    print("\nbenchmarks: relmem bench NAME")
+    for name, benchmark in BENCHMARKS.items():
+        print(f"  {name:20} {_first_sentence(benchmark)}")
+
+
+def _run(arguments: list[str]) -> None:
+    from relmem_lite.experiments import EXPERIMENTS, find_experiment, is_first_process, run_experiment
+
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: relmem run NAME [--preset smoke|cpu|gpu] [--directory DIR] [SETTINGS]\n\nNAME is one of:")
+        for name, experiment in EXPERIMENTS.items():
+            print(f"  {name:20} {_first_sentence(experiment)}")
+        print("\n`relmem run NAME --help` lists NAME's settings, with their units and defaults.")
+        if not arguments:
+            raise UsageError("name an experiment.")
+        return
+    name, *arguments = arguments
+    try:
+        experiment_class = find_experiment(name)
+    except ValueError as error:
+        raise UsageError(error) from error
+    experiment, directory = _settings(experiment_class, arguments)
+    directory = directory or Path("runs") / f"{name}-{experiment.preset}"
+    record = run_experiment(experiment, directory)
+    if is_first_process():
+        print(_summary(record))
+        print(f"Record: {directory / 'record.json'}")
+
+
+def _settings(experiment_class, arguments: list[str]):
+    """Read an experiment's settings: those typed, over those of the preset."""
+    from typing import Annotated
+
+    import tyro
+
+    try:
+        default = experiment_class.from_preset(_preset(arguments))
+
+        def read(
+            experiment: Annotated[experiment_class, tyro.conf.OmitArgPrefixes] = default,
+            directory: Path | None = None,
+        ):
+            return experiment, directory
+
+        read.__doc__ = f"""{_first_sentence(experiment_class)}
+
+        Args:
+            experiment: settings
+            directory: Where runs and record go; runs/NAME-PRESET if not given. An unfinished run there goes on.
+        """
+        experiment, directory = tyro.cli(read, prog=f"relmem run {experiment_class.name}", args=arguments)
+        experiment.rehearse()
+        return experiment, directory
+    except (ValueError, TypeError) as error:
+        raise UsageError(error) from error
+
+
+def _preset(arguments: list[str]) -> str:
+    # The preset decides the other settings' defaults, so it must be known before they are read.
+    for position, argument in enumerate(arguments):
+        if argument == "--preset" and position + 1 < len(arguments):
+            return arguments[position + 1]
+        if argument.startswith("--preset="):
+            return argument.removeprefix("--preset=")
+    return "smoke"
+
+
+def _summary(record: dict) -> str:
+    score, task = record["task"]["score"], record["task"]
+    lines = [f"test {score} at each one's best learning rate, mean (lowest to highest) over seeds"]
+    for core, best in record["best"].items():
+        scores = best["scores"]
+        if not scores:
+            lines.append(f"  {core:20} diverged at every learning rate")
+            continue
+        spread = f"{sum(scores) / len(scores):.3f} ({min(scores):.3f} to {max(scores):.3f})"
+        lines.append(f"  {core:20} {spread}  lr {best['learning_rate']:g}")
+    lines.append(f"  {'chance':20} {task['chance']:.3f}")
+    if task["shortcut"] is not None:
+        lines.append(f"  {'shortcut':20} {task['shortcut']:.3f}")
+    return "\n".join(lines)
+
+
+def _bench(arguments: list[str]) -> None:
+    import tyro
+
+    from relmem_lite.bench import BENCHMARKS
+
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: relmem bench NAME [OPTIONS]\n\nNAME is one of:")
+        for name, benchmark in BENCHMARKS.items():
+            print(f"  {name:20} {_first_sentence(benchmark)}")
+        if not arguments:
+            raise UsageError("name a benchmark.")
+        return
+    name, *arguments = arguments
+    if name not in BENCHMARKS:
+        raise UsageError(nearest(name, list(BENCHMARKS), "benchmark"))
+    tyro.cli(BENCHMARKS[name], prog=f"relmem bench {name}", args=arguments)
+
+
+def _first_sentence(documented) -> str:
+    return (documented.__doc__ or "").strip().splitlines()[0]
