@@ -28,5 +28,5 @@ def test_a_grid_that_makes_no_sense_is_refused(setting, says):
 
 
 def test_a_core_without_a_hidden_size_is_refused():
-    with pytest.raises(ValueError, match="lstm and gru"):
+    with pytest.raises(ValueError, match="Known: lstm, gru"):
         replace(SMOKE, cores=("relational_memory",))

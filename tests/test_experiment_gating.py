@@ -34,5 +34,3 @@ def test_variants_that_do_not_exist_are_refused():
         replace(SMOKE, variants=("memoy",))
     with pytest.raises(ValueError, match="at least one"):
         replace(SMOKE, variants=())
-    with pytest.raises(ValueError, match="choose among variants"):
-        replace(SMOKE, cores=("lstm",))

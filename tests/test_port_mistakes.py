@@ -53,8 +53,6 @@ def test_unknown_mistakes_are_answered_with_the_nearest():
         PortMistakesExperiment(mistakes=("detach",))
     with pytest.raises(ValueError, match="at least one"):
         PortMistakesExperiment(mistakes=())
-    with pytest.raises(ValueError, match="one core"):
-        PortMistakesExperiment(cores=("lstm",))
 
 
 def test_smoke_preset_runs_every_mistake(tmp_path):

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 
 from relmem_lite.core import positive_int
 from relmem_lite.cores import find_core
-from relmem_lite.experiments.experiment import Experiment, best_learning_rates
+from relmem_lite.experiments.experiment import Experiment, best_learning_rates, some
 from relmem_lite.models import SequenceModel
 from relmem_lite.tasks import Comparison
 from relmem_lite.training import RunRecord
@@ -75,26 +75,26 @@ class ComparisonExperiment(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
+        some("cores", self.cores, ("lstm", "gru"), "core with a hidden size to vary")
         for name in ("items", "hidden_sizes"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} is empty: give at least one.")
+            some(name, getattr(self, name))
             for value in getattr(self, name):
                 positive_int(name, value)
-        for core in self.cores:
-            if core not in ("lstm", "gru"):
-                raise ValueError(f"cores can be lstm and gru, which have a hidden size to vary, not {core!r}.")
+
+    def contestants(self) -> tuple[str, ...]:
+        return self.cores
 
     def task(self) -> Comparison:
         """Return the task with the fewest items of the grid; each run has its own."""
         return Comparison(min(self.items))
 
-    def model(self, core: str) -> SequenceModel:
+    def model(self, contestant: str) -> SequenceModel:
         """Return a fresh model of the smallest hidden size, for `task()`."""
         task = self.task()
         # The usual start for a task that must remember: an open forget gate.
-        options = {"forget_bias": 1.0} if core == "lstm" else {}
+        options = {"forget_bias": 1.0} if contestant == "lstm" else {}
         return SequenceModel(
-            find_core(core)(task.input_size, min(self.hidden_sizes), **options), task.output_size, self.head_sizes
+            find_core(contestant)(task.input_size, min(self.hidden_sizes), **options), task.output_size, self.head_sizes
         )
 
     def runs(self) -> list[ComparisonRun]:

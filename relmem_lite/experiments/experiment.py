@@ -15,7 +15,6 @@ from typing import ClassVar, NamedTuple
 import torch
 
 from relmem_lite.core import nearest, positive_int
-from relmem_lite.cores import find_core
 from relmem_lite.models import SequenceModel
 from relmem_lite.tasks import Task
 from relmem_lite.training import RunRecord, TrainingBudget, TrainingDivergedError, TrainingSettings, train
@@ -25,7 +24,7 @@ from relmem_lite.training.settings import positive_float
 
 
 class Run(NamedTuple):
-    """One run of an experiment's grid."""
+    """One run of an experiment's grid; `core` is the contestant, which most often is a core."""
 
     core: str
     learning_rate: float
@@ -39,9 +38,10 @@ class Run(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(TrainingBudget):
-    """Cores against one another: each with every learning rate and every seed, on the same budget.
+    """Contestants against one another: each with every learning rate and every seed, on the same budget.
 
-    A subclass is one named experiment: it adds its own settings, and says what task and what model they mean.
+    A subclass is one named experiment: it adds its own settings, and says what they mean: which contestants, what
+    task, and what model each contestant is.
 
     Raises:
         TypeError, ValueError: a setting that makes no sense, by name.
@@ -52,22 +52,17 @@ class Experiment(TrainingBudget):
 
     preset: str = "smoke"
     """Where the other settings start from, smoke (seconds), cpu (minutes) or gpu (the paper's size)."""
-    cores: tuple[str, ...] = ("relational_memory", "lstm", "gru")
-    """Cores to compare, at equal numbers of parameters."""
     learning_rates: tuple[float, ...] = (1e-3,)
-    """Step sizes of Adam that every core is tried with; the best for each is chosen on held-out samples."""
+    """Step sizes of Adam that every contestant is tried with; the best for each is chosen on held-out samples."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds that every core and learning rate is run with."""
+    """Seeds that every contestant and learning rate is run with."""
     workers: int = 0
     """Runs trained at a time, each on one thread; 0 for one a processor core, or one in all on a GPU."""
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("cores", "learning_rates", "seeds"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} is empty: give at least one.")
-        for core in self.cores:
-            find_core(core)
+        for name in ("learning_rates", "seeds"):
+            some(name, getattr(self, name))
         for learning_rate in self.learning_rates:
             positive_float("learning_rates", learning_rate)
         if self.workers:
@@ -84,13 +79,17 @@ class Experiment(TrainingBudget):
             raise ValueError(nearest(preset, list(cls.presets), "preset"))
         return cls(preset=preset, **cls.presets[preset])
 
+    def contestants(self) -> tuple[str, ...]:
+        """Return the names of what is compared."""
+        raise NotImplementedError(f"{type(self).__name__} names no contestants")
+
     def task(self) -> Task:
         """Return the task that every run is trained on."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} names no task")
 
-    def model(self, core: str) -> SequenceModel:
-        """Return a fresh model around the core of this name."""
-        raise NotImplementedError
+    def model(self, contestant: str) -> SequenceModel:
+        """Return a contestant as a fresh model."""
+        raise NotImplementedError(f"{type(self).__name__} builds no model")
 
     def tests(self) -> dict[str, Task]:
         """Return further tasks that every trained model is scored on, by the name of the score; none by default."""
@@ -98,7 +97,9 @@ class Experiment(TrainingBudget):
 
     def runs(self) -> list[Run]:
         """Return the grid, seeds outermost, so that an interrupted experiment has whole comparisons."""
-        return [Run(core, rate, seed) for seed in self.seeds for rate in self.learning_rates for core in self.cores]
+        return [
+            Run(name, rate, seed) for seed in self.seeds for rate in self.learning_rates for name in self.contestants()
+        ]
 
     def rehearse(self) -> None:
         """Build the task and every model, without memory for weights: sizes that do not fit show before a run begins.
@@ -136,6 +137,19 @@ class Experiment(TrainingBudget):
             "runs": [asdict(record) for record in records],
             "seconds": round(seconds, 1),
         }
+
+
+def some(name: str, values: tuple, known: Iterable[str] | None = None, what: str = "") -> None:
+    """Refuse a setting of several values that has none, or one that is not among the `known`.
+
+    Raises:
+        ValueError: it is empty, or holds no known `what`; the message gives the nearest.
+    """
+    if not values:
+        raise ValueError(f"{name} is empty: give at least one.")
+    for value in values:
+        if known is not None and value not in known:
+            raise ValueError(nearest(value, list(known), what))
 
 
 def best_learning_rates(records: Iterable[RunRecord], score: str) -> dict[str, dict]:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from relmem_lite.core import nearest
 from relmem_lite.cores import LSTM, RelationalMemory
-from relmem_lite.experiments.experiment import Experiment, Run
+from relmem_lite.experiments.experiment import Experiment, some
 from relmem_lite.models import SequenceModel, match_parameters
 from relmem_lite.tasks import Copying
 
@@ -60,8 +59,6 @@ class GatingExperiment(Experiment):
         },
     }
 
-    cores: tuple[str, ...] = ("relational_memory", "lstm")
-    """Always these two; what is compared are the variants."""
     variants: tuple[str, ...] = tuple(VARIANTS)
     """Variants to compare; none, memory and unit are the gate, unit_forget_0 and _3 have another forget bias than 1."""
     num_items: int = 2
@@ -83,13 +80,10 @@ class GatingExperiment(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.cores != ("relational_memory", "lstm"):
-            raise ValueError("gating compares the relational memory with the LSTM: choose among variants instead.")
-        if not self.variants:
-            raise ValueError("variants is empty: give at least one.")
-        for variant in self.variants:
-            if variant not in VARIANTS:
-                raise ValueError(nearest(variant, list(VARIANTS), "variant"))
+        some("variants", self.variants, VARIANTS, "variant")
+
+    def contestants(self) -> tuple[str, ...]:
+        return self.variants
 
     def task(self) -> Copying:
         return self._copying(self.num_distractors)
@@ -97,12 +91,8 @@ class GatingExperiment(Experiment):
     def tests(self) -> dict[str, Copying]:
         return {f"accuracy_after_{number}": self._copying(number) for number in self.test_distractors}
 
-    def runs(self) -> list[Run]:
-        """Return the grid; a run's core is named by its variant."""
-        return [Run(name, rate, seed) for seed in self.seeds for rate in self.learning_rates for name in self.variants]
-
-    def model(self, core: str) -> SequenceModel:
-        """Return a fresh model around the variant `core`, as wide as the parameters of gate unit allow."""
+    def model(self, contestant: str) -> SequenceModel:
+        """Return a fresh model of a variant, as wide as the parameters of gate unit allow."""
         task = self.task()
 
         def relational_memory(head_size: int, **options) -> SequenceModel:
@@ -115,7 +105,7 @@ class GatingExperiment(Experiment):
             # The relational memory's forget gate starts open by a bias of 1; the LSTM gets the same start.
             return SequenceModel(LSTM(task.input_size, hidden_size, forget_bias=1.0), task.output_size, self.head_sizes)
 
-        options = VARIANTS[core]
+        options = VARIANTS[contestant]
         if options is None:
             return match_parameters(lstm, relational_memory(self.head_size))
         if options["gate"] == "unit":

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from relmem_lite.core import Core, nearest
 from relmem_lite.cores import RelationalMemory
-from relmem_lite.experiments.experiment import Experiment, Run
+from relmem_lite.experiments.experiment import Experiment, some
 from relmem_lite.models import SequenceModel
 from relmem_lite.tasks import NthFarthest
 
@@ -143,8 +143,6 @@ class PortMistakesExperiment(Experiment):
         },
     }
 
-    cores: tuple[str, ...] = ("relational_memory",)
-    """The relational memory alone: what is compared is its mistakes."""
     mistakes: tuple[str, ...] = ("none", *MISTAKES)
     """Mistakes to make, one at a time; none for the core as it should be."""
     num_items: int = 3
@@ -162,29 +160,22 @@ class PortMistakesExperiment(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.cores != ("relational_memory",):
-            raise ValueError("port_mistakes has one core, relational_memory: choose among its mistakes instead.")
-        if not self.mistakes:
-            raise ValueError("mistakes is empty: give at least one.")
-        for mistake in self.mistakes:
-            if mistake not in ("none", *MISTAKES):
-                raise ValueError(nearest(mistake, ["none", *MISTAKES], "mistake"))
+        some("mistakes", self.mistakes, ["none", *MISTAKES], "mistake")
+
+    def contestants(self) -> tuple[str, ...]:
+        return self.mistakes
 
     def task(self) -> NthFarthest:
         return NthFarthest(self.num_items, self.item_size)
 
-    def runs(self) -> list[Run]:
-        """Return the grid; a run's core is named by its mistake."""
-        return [Run(name, rate, seed) for seed in self.seeds for rate in self.learning_rates for name in self.mistakes]
-
-    def model(self, core: str) -> SequenceModel:
-        """Return a fresh model around the relational memory that makes the mistake `core`."""
+    def model(self, contestant: str) -> SequenceModel:
+        """Return a fresh model around the relational memory that makes this mistake."""
         task = self.task()
         memory = PortedMemory(
             task.input_size,
             num_slots=self.num_slots,
             num_heads=self.num_heads,
             head_size=self.head_size,
-            mistake=None if core == "none" else core,
+            mistake=None if contestant == "none" else contestant,
         )
         return SequenceModel(memory, task.output_size, self.head_sizes)
