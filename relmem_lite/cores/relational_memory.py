@@ -119,8 +119,8 @@ class RelationalMemory(Core):
 
     def _update(self, memory: Tensor, row: Tensor, projected: Tensor, gates: Tensor | None = None) -> Tensor:
         """M_t from M_{t-1}, (B, S, D), and what `_read` made of the input, each (B, features)."""
-        # X = [M; e]: the input is one more row. The last block leaves it out as soon as it has been read.
-        rows = torch.cat([memory, row.unsqueeze(1)], dim=1)
+        # X = [M; e]: the input is one more row. The last block, often the only one, reads it and does not update it.
+        rows = memory if len(self.blocks) == 1 else torch.cat([memory, row.unsqueeze(1)], dim=1)
         projections = torch.cat([self.blocks[0].project(memory), projected.unsqueeze(1)], dim=1)
         weights = []
         for index, block in enumerate(self.blocks):
