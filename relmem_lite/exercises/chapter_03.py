@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from relmem_lite.exercises import call, compare, describe, exercise, matches
+from relmem_lite.exercises import compare, describe, exercise, matches
 
 
 @exercise("03.1-half-life")
@@ -76,7 +76,7 @@ def gate_step(answer):
     def memory_gates(rows):
         return rows @ weight.T + bias
 
-    given = call(answer, memory, attended, from_input, memory_gates)
+    given = answer(memory, attended, from_input, memory_gates)
     sigmoid, tanh = torch.sigmoid, torch.tanh
 
     def split(logits, interleaved=False):
@@ -191,7 +191,7 @@ def starved(answer):
     if not callable(answer):
         return f"The answer is a function of a model; this is {describe(answer)}."
     model = _unevenly_fed()
-    given = call(answer, model)
+    given = answer(model)
     try:
         names = set(given)
     except TypeError:
