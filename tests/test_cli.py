@@ -136,3 +136,20 @@ def test_importing_the_library_loads_torch_and_numpy_alone():
     code = f"import sys, relmem_lite; print([name for name in {heavy} if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_two_processes_learn_what_one_does(tmp_path):
+    typed = "run nth_farthest --cores gru --steps 4 --eval-every 2 --accelerator cpu --workers 1"
+    curves = []
+    for devices in ("1", "2"):
+        folder = tmp_path / devices
+        ran = subprocess.run(
+            [sys.executable, "-m", "relmem_lite", *typed.split(), "--devices", devices, "--directory", folder],
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert ran.stdout.count("Record: ") == 1, "one process speaks for all"
+        curves.append([point["loss"] for point in json.loads((folder / "record.json").read_text())["runs"][0]["curve"]])
+    # The gradient is a mean of two means: equal but for float32's rounding.
+    assert curves[0] == pytest.approx(curves[1], abs=1e-5)
