@@ -1,0 +1,43 @@
+import json
+from dataclasses import asdict
+
+import pytest
+
+from relmem_lite import recorded
+from relmem_lite.experiments import EXPERIMENTS, best_learning_rates
+from relmem_lite.training import RunRecord
+
+
+@pytest.mark.parametrize("name", recorded.names())
+def test_a_record_is_of_the_experiment_as_it_stands(name):
+    experiment, preset = name.rsplit("_", 1)
+    record = recorded.load(experiment, preset)
+    settings = json.loads(json.dumps(asdict(EXPERIMENTS[experiment].from_preset(preset))))
+    assert record["experiment"] == experiment
+    assert record["settings"].items() >= settings.items()
+    runs = EXPERIMENTS[experiment].from_preset(preset).runs()
+    assert [run["run"]["labels"] for run in record["runs"]] == [run._asdict() for run in runs]
+
+
+@pytest.mark.parametrize("name", recorded.names())
+def test_a_record_comes_from_a_commit_and_says_where_it_ran(name):
+    for run in recorded.load(*name.rsplit("_", 1))["runs"]:
+        assert len(run["environment"]["commit"]) == 40, "made from an edited checkout"
+        assert run["environment"]["device_name"]
+
+
+def test_nth_farthest_as_recorded():
+    record = recorded.load("nth_farthest", "cpu")
+    shortcut = record["task"]["shortcut"]
+    assert min(record["best"]["relational_memory"]["scores"]) > 0.95
+    for core in ("lstm", "gru"):
+        # The standard error of 4,096 answers is 0.007.
+        assert max(abs(score - shortcut) for score in record["best"][core]["scores"]) < 0.03
+    sizes = {run["run"]["labels"]["core"]: run["run"]["model"]["parameters"] for run in record["runs"]}
+    assert max(sizes.values()) < 1.01 * min(sizes.values())
+    assert record["best"] == best_learning_rates([RunRecord(**run) for run in record["runs"]], "accuracy")
+
+
+def test_a_missing_record_says_how_to_make_it():
+    with pytest.raises(recorded.MissingRecordError, match="relmem run nth_farthest --preset gpu"):
+        recorded.load("nth_farthest", "gpu")
