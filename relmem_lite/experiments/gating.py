@@ -39,7 +39,7 @@ class GatingExperiment(Experiment):
             "batch_size": 64,
             "eval_every": 50,
             "eval_samples": 1024,
-            "learning_rates": (1e-3, 3e-3, 1e-2),
+            "learning_rates": (3e-4, 1e-3, 3e-3),
             "accelerator": "cpu",
         },
         "gpu": {
