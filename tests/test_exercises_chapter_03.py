@@ -208,7 +208,10 @@ def test_starved_is_right():
         (lambda model: {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}, "frozen"),
         (lambda model: {p for p in model.parameters() if p.grad is None}, "not names"),
         (lambda model: {"cut", "silent"}, "names of modules"),
-        (lambda model: {n for n, p in model.named_parameters() if p.grad.norm() == 0}, "your function raised AttributeError"),
+        (
+            lambda model: {n for n, p in model.named_parameters() if p.grad.norm() == 0},
+            "your function raised AttributeError",
+        ),
         (lambda model: 5, "a set of names"),
         ({"cut.weight"}, "is a function"),
     ],
