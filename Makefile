@@ -46,9 +46,9 @@ test: .venv/package $(EXECUTED_WITH)
 	@touch $@
 
 .venv/requirements: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo 'The book needs Python 3.11 or newer: install one and name it, as in: make book PYTHON=python3.12'; exit 1; }
-	$(PYTHON) -m venv --clear .venv
+	"$(PYTHON)" -m venv --clear .venv
 	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.txt
 	@touch $@
 

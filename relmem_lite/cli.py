@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"relmem: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interruption:
-        print(f"\n{interruption or 'Stopped. Run the same command again to go on.'}", file=sys.stderr)
+        print(f"\n{str(interruption) or 'Stopped. Run the same command again to go on.'}", file=sys.stderr)
         return 130
     except Exception as error:
         if not _explains_itself(error):
@@ -51,9 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _explains_itself(error: Exception) -> bool:
-    from relmem_lite.training import CheckpointError, TrainingDivergedError
+    from relmem_lite.experiments import WorkerKilledError
+    from relmem_lite.training import CheckpointError, RecordError, TrainingDivergedError
 
-    return isinstance(error, CheckpointError | TrainingDivergedError | OSError)
+    return isinstance(error, CheckpointError | RecordError | TrainingDivergedError | WorkerKilledError | OSError)
 
 
 def _list(arguments: list[str]) -> None:
@@ -172,7 +173,10 @@ def _bench(arguments: list[str]) -> None:
     name, *arguments = arguments
     if name not in BENCHMARKS:
         raise UsageError(nearest(name, list(BENCHMARKS), "benchmark"))
-    tyro.cli(BENCHMARKS[name], prog=f"relmem bench {name}", args=arguments)
+    try:
+        tyro.cli(BENCHMARKS[name], prog=f"relmem bench {name}", args=arguments)
+    except (ValueError, TypeError) as error:
+        raise UsageError(error) from error
 
 
 def _first_sentence(documented) -> str:

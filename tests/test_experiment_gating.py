@@ -22,7 +22,7 @@ def test_every_variant_has_its_gate_and_equally_many_parameters():
 def test_a_run_is_scored_at_every_number_of_distractors(tmp_path):
     experiment = replace(SMOKE, variants=("none", "lstm"))
     records = [experiment.train(run, tmp_path, progress=False) for run in experiment.runs()]
-    assert set(experiment.record(records, 1.0)["best"]) == {"none", "lstm"}
+    assert set(experiment.record(records)["best"]) == {"none", "lstm"}
     for record in records:
         assert set(record.scores) == {"accuracy", "accuracy_after_3", "accuracy_after_6"}
         assert record.scores["accuracy_after_3"] == record.scores["accuracy"]

@@ -60,6 +60,6 @@ def test_smoke_preset_runs_every_mistake(tmp_path):
     runs = experiment.runs()
     assert {run.core for run in runs} == {"none", *MISTAKES}
     records = [experiment.train(run, tmp_path, progress=False) for run in runs]
-    record = experiment.record(records, 1.0)
+    record = experiment.record(records)
     assert set(record["best"]) == {"none", *MISTAKES}
     assert all(len(run["curve"]) == 2 for run in record["runs"])

@@ -15,6 +15,7 @@ from relmem_lite.models import SequenceModel
 from relmem_lite.tasks import Comparison
 from relmem_lite.training import (
     CheckpointError,
+    RecordError,
     RunRecord,
     TrainingDivergedError,
     TrainingInterruptedError,
@@ -196,7 +197,7 @@ def test_a_finished_run_is_read_and_not_trained_again(tmp_path, monkeypatch):
     record = small_train(tmp_path)
     monkeypatch.setattr(loop, "cross_entropy", None)
     assert small_train(tmp_path) == record == RunRecord.load(tmp_path / "record.json")
-    with pytest.raises(FileExistsError, match="holds another run's record"):
+    with pytest.raises(RecordError, match=r"holds another run's record: settings\.seed is 0 there, 9 here"):
         small_train(tmp_path, seed=9)
 
 
@@ -305,7 +306,7 @@ def test_a_torn_record_says_what_to_do(tmp_path):
     small_train(tmp_path)
     path = tmp_path / "record.json"
     path.write_text(path.read_text()[:50])
-    with pytest.raises(ValueError, match=r"not a run's record.*Delete it"):
+    with pytest.raises(RecordError, match=r"not a run's record.*Delete it"):
         small_train(tmp_path)
 
 
@@ -322,7 +323,10 @@ def test_bf16_is_an_argument():
         ({"learning_rate": -1.0}, "learning_rate must be a finite number above 0, got -1.0"),
         ({"learning_rate": math.nan}, "learning_rate must be a finite number above 0, got nan"),
         ({"clip": 0.0}, "clip must be a finite number above 0"),
-        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
+        ({"seed": -1}, "seed must be a whole number of at least 0 .* got -1"),
+        ({"seed": 2**32}, "less than 2"),
+        ({"stop_at": 95.0}, "stop_at is a score, above 0 and at most 1, got 95.0"),
+        ({"stop_at": math.nan}, "stop_at is a score"),
         ({"patience": 0}, "patience must be at least 1"),
         ({"batch_size": 9, "devices": 2}, "batch_size must be a multiple of devices, got 9 and 2"),
     ],

@@ -42,14 +42,15 @@ class LSTM(Core):
             self.lstm.bias_ih_l0[hidden_size : 2 * hidden_size] += forget_bias
 
     def step(self, input: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:
-        hidden, cell = self._checked(input, state, "BI")
+        start = LSTMState(*self._checked(input, state, "BI"))
+        hidden, cell = start
         input_gate, forget_gate, candidate, output_gate = self._gates(input, hidden)
         # c_t = f_t c_{t-1} + i_t g_t
         cell = forget_gate * cell + input_gate * candidate
         # h_t = o_t tanh(c_t)
         hidden = output_gate * torch.tanh(cell)
         if self._recordings:
-            self._record_steps(input.unsqueeze(1), hidden.unsqueeze(1), state or self.initial_state(len(input)))
+            self._record_steps(input.unsqueeze(1), hidden.unsqueeze(1), start)
         return hidden, LSTMState(hidden, cell)
 
     def forward(self, inputs: Tensor, state: LSTMState | None = None) -> tuple[Tensor, LSTMState]:

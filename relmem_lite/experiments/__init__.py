@@ -5,6 +5,7 @@ from relmem_lite.experiments.comparison import ComparisonExperiment
 from relmem_lite.experiments.experiment import (
     Experiment,
     Run,
+    WorkerKilledError,
     best_learning_rates,
     is_first_process,
     run_experiment,
@@ -27,6 +28,7 @@ __all__ = [
     "NthFarthestExperiment",
     "PortMistakesExperiment",
     "Run",
+    "WorkerKilledError",
     "best_learning_rates",
     "find_experiment",
     "is_first_process",

@@ -112,7 +112,7 @@ class ComparisonExperiment(Experiment):
         point = replace(self, items=(run.num_items,), hidden_sizes=(run.hidden_size,))
         return super(ComparisonExperiment, point).train(run, directory, progress)
 
-    def record(self, records: Iterable[RunRecord], seconds: float) -> dict:
+    def record(self, records: Iterable[RunRecord]) -> dict:
         """Return the experiment's record; "best" holds one entry for each core, hidden size and number of items."""
         records = list(records)
         score = self.task().score_name
@@ -129,7 +129,7 @@ class ComparisonExperiment(Experiment):
             }
             for (core, hidden_size, num_items), group in sorted(points.items())
         }
-        whole = super().record(records, seconds)
+        whole = super().record(records)
         # Sizes and shortcut differ from point to point: each run's own task has them.
         task = {key: whole["task"][key] for key in ("name", "score", "chance")} | {"shortcut": None}
         return whole | {"task": task, "best": best}

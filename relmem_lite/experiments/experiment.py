@@ -2,12 +2,15 @@
 
 import multiprocessing
 import os
+import signal
 import sys
-import time
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from statistics import mean
 from typing import ClassVar, NamedTuple
@@ -57,7 +60,7 @@ class Experiment(TrainingBudget):
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds that every contestant and learning rate is run with."""
     workers: int = 0
-    """Runs trained at a time, each on one thread; 0 for one a processor core, or one in all on a GPU."""
+    """Runs trained at a time, on one thread each if several; 0 for one a processor core, or one in all on a GPU."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -102,12 +105,18 @@ class Experiment(TrainingBudget):
         ]
 
     def rehearse(self) -> None:
-        """Build the task and every model, without memory for weights: sizes that do not fit show before a run begins.
+        """Build tasks, settings and models, without memory for weights: what does not fit shows before a run begins.
 
         Raises:
-            TypeError, ValueError: a size that does not fit.
+            TypeError, ValueError: a setting that does not fit, or an accelerator that is not here.
         """
+        here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not here.get(self.accelerator, True):
+            raise ValueError(f"accelerator is {self.accelerator}, but torch finds none here: try auto or cpu.")
         self.task()
+        self.tests()
+        for run in self.runs():
+            TrainingSettings(**self.budget(), learning_rate=run.learning_rate, seed=run.seed)
         with torch.device("meta"):
             for core in {run.core for run in self.runs()}:
                 self.model(core)
@@ -124,8 +133,11 @@ class Experiment(TrainingBudget):
             print(f"{run.name}: {error}", file=sys.stderr)
             return RunRecord({"labels": run._asdict(), "settings": asdict(settings)}, [], {}, "diverged", {})
 
-    def record(self, records: Iterable[RunRecord], seconds: float) -> dict:
-        """Return the experiment's record: its settings, its task's lines, every run, and each core's best."""
+    def record(self, records: Iterable[RunRecord]) -> dict:
+        """Return the experiment's record: its settings, its task's lines, every run, and each contestant's best.
+
+        "seconds" are those of all runs, one after another; workers share them.
+        """
         records = list(records)
         task = self.task()
         return {
@@ -135,18 +147,20 @@ class Experiment(TrainingBudget):
             "task": describe(task) | {"score": task.score_name, "chance": task.chance, "shortcut": task.shortcut},
             "best": best_learning_rates(records, task.score_name),
             "runs": [asdict(record) for record in records],
-            "seconds": round(seconds, 1),
+            "seconds": round(sum(record.curve[-1]["seconds"] for record in records if record.curve), 1),
         }
 
 
 def some(name: str, values: tuple, known: Iterable[str] | None = None, what: str = "") -> None:
-    """Refuse a setting of several values that has none, or one that is not among the `known`.
+    """Refuse a setting of several values that has none, one twice, or one that is not among the `known`.
 
     Raises:
-        ValueError: it is empty, or holds no known `what`; the message gives the nearest.
+        ValueError: it is empty, or holds a value twice or no known `what`; the message gives the nearest.
     """
     if not values:
         raise ValueError(f"{name} is empty: give at least one.")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} holds a value twice: {', '.join(map(str, values))}.")
     for value in values:
         if known is not None and value not in known:
             raise ValueError(nearest(value, list(known), what))
@@ -175,7 +189,8 @@ def best_learning_rates(records: Iterable[RunRecord], score: str) -> dict[str, d
 def run_experiment(experiment: Experiment, directory: Path, report: Callable[[str], None] = print) -> dict:
     """Train all runs of an experiment, one worker a processor core, and write `directory`/record.json.
 
-    Finished runs are read, unfinished ones go on where they stopped.
+    Finished runs are read, unfinished ones go on where they stopped. Workers are fresh processes: a script that calls
+    this with several must do so under `if __name__ == "__main__":`.
 
     Args:
         experiment: what to run.
@@ -185,7 +200,6 @@ def run_experiment(experiment: Experiment, directory: Path, report: Callable[[st
     Returns:
         The experiment's record.
     """
-    started = time.perf_counter()
     runs, task = experiment.runs(), experiment.task()
     records: dict[Run, RunRecord] = {}
 
@@ -202,23 +216,59 @@ def run_experiment(experiment: Experiment, directory: Path, report: Callable[[st
     else:
         # spawn: a forked copy of a process that has used torch's threads can hang.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            jobs = {pool.submit(experiment.train, run, directory, progress=False): run for run in runs}
+        with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+            waiting, jobs = iter(runs), {}
             try:
-                for job in as_completed(jobs):
-                    finished(jobs[job], job.result())
+                while True:
+                    # No more than are being worked on: a pool starts what it has been given, whatever happens.
+                    for run in islice(waiting, workers - len(jobs)):
+                        jobs[pool.submit(experiment.train, run, directory, progress=False)] = run
+                    if not jobs:
+                        break
+                    for job in wait(jobs, return_when=FIRST_COMPLETED).done:
+                        finished(jobs.pop(job), job.result())
+            except BrokenProcessPool:
+                raise WorkerKilledError(
+                    "A worker was killed, perhaps for want of memory: try fewer --workers. "
+                    "Run the same command again to go on."
+                ) from None
             except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
+                report("Stopping: the runs at hand are being saved.")
+                for worker in multiprocessing.active_children():
+                    _interrupt(worker)
                 raise
-    record = experiment.record([records[run] for run in runs], time.perf_counter() - started)
+    record = experiment.record(records[run] for run in runs)
     if is_first_process():
         write_json(directory / "record.json", record)
     return record
 
 
+class WorkerKilledError(Exception):
+    """A worker process ended without a word; the message says what to try."""
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    # Ctrl-C is for the parent, which passes it on once. A worker that is not training has nothing to save.
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    # Left alone, a worker would go on beside those of the next command.
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _interrupt(worker: multiprocessing.Process) -> None:
+    if os.name == "posix":
+        os.kill(worker.pid, signal.SIGINT)
+    else:
+        worker.terminate()
+
+
 def is_first_process() -> bool:
     """Say whether this is the one process, or the first of those that train together, which speaks for all."""
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return not distributed or torch.distributed.get_rank() == 0
 
 
 def _workers(experiment: Experiment) -> int:

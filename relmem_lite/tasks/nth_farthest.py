@@ -53,7 +53,7 @@ class NthFarthest(Task):
         )  # (B, K, D + 3K)
         return answers_at_end(inputs, answer.unsqueeze(1))
 
-    def scores(self, logits: Tensor, batch: Batch) -> dict[str, float]:
+    def scores(self, logits: Tensor, batch: Batch) -> dict[str, float | None]:
         """Accuracy, and accuracy without the queries at n = K, which answer themselves."""
         correct = self.correct(logits, batch)
         return {"accuracy": mean(correct), "accuracy_without_self": mean(correct[~self.answers_itself(batch)])}

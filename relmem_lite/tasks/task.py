@@ -25,7 +25,7 @@ class Task:
         input_size: features of one step.
         output_size: C, the number of possible answers.
         chance: the main score of guessing at random.
-        shortcut: the best main score known that does not solve the task; None if there is none worth a line.
+        shortcut: the main score of a known way that does not solve the task; None if there is none worth a line.
         score_name: the main score, a key of what `scores` returns.
     """
 
@@ -39,8 +39,8 @@ class Task:
         """Draw `batch_size` samples at once, on the generator's device."""
         raise NotImplementedError(f"{type(self).__name__} draws no samples")
 
-    def scores(self, logits: Tensor, batch: Batch) -> dict[str, float]:
-        """Score the logits (N, C) of the N marked steps of `batch`, in row order."""
+    def scores(self, logits: Tensor, batch: Batch) -> dict[str, float | None]:
+        """Score the logits (N, C) of the N marked steps of `batch`, in row order; None where there is none to count."""
         return {"accuracy": mean(self.correct(logits, batch))}
 
     def correct(self, logits: Tensor, batch: Batch) -> Tensor:
@@ -58,9 +58,9 @@ class Task:
         return logits.argmax(-1) == batch.targets[batch.mask]
 
 
-def mean(hits: Tensor) -> float:
-    """Share of True in `hits`; NaN if there are none to count."""
-    return hits.double().mean().item()
+def mean(hits: Tensor) -> float | None:
+    """Share of True in `hits`; None if there are none to count."""
+    return hits.sum().item() / hits.numel() if hits.numel() else None
 
 
 def answers_at_end(inputs: Tensor, answers: Tensor) -> Batch:

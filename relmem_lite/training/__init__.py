@@ -2,11 +2,12 @@
 
 from relmem_lite.training.checkpoint import CheckpointError
 from relmem_lite.training.loop import TrainingDivergedError, TrainingInterruptedError, evaluate, train
-from relmem_lite.training.record import RunRecord
+from relmem_lite.training.record import RecordError, RunRecord
 from relmem_lite.training.settings import TrainingBudget, TrainingSettings
 
 __all__ = [
     "CheckpointError",
+    "RecordError",
     "RunRecord",
     "TrainingBudget",
     "TrainingDivergedError",

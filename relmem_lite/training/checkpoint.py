@@ -66,7 +66,8 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, progre
     metadata = {"format": FORMAT, "content": content, "digest": _digest(content, tensors)}
     path = folder / f"step-{progress.step:09d}.safetensors"
     write_atomically(path, save(tensors, metadata))
-    for old in _checkpoints(folder)[KEPT:]:
+    # Refused files of later steps may lie there too: they are not this run's to count, and never a reason to delete.
+    for old in [other for other in _checkpoints(folder) if other <= path][KEPT:]:
         old.unlink(missing_ok=True)
     return path
 
@@ -102,7 +103,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer, run: dic
     """
     tensors, content = _read(path)
     if content["run"] != run:
-        raise CheckpointError(f"{path} belongs to another run: {_difference(content['run'], run)}.")
+        raise CheckpointError(f"{path} belongs to another run: {difference(content['run'], run)}.")
     weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
     if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
@@ -123,7 +124,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # Copies: what is read stays mapped to the file, which will be deleted while the run goes on.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is torn or no checkpoint ({error}).") from error
     if metadata.get("format") != FORMAT:
@@ -146,15 +148,21 @@ def _checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.safetensors"), reverse=True)
 
 
-def _difference(theirs: dict, ours: dict) -> str:
-    """Name what two runs' descriptions disagree on."""
+def difference(theirs: dict, ours: dict) -> str:
+    """Name what two runs' descriptions disagree on: first what both have, then what only one of them has."""
     flat_theirs, flat_ours = _flatten(theirs), _flatten(ours)
+    absent = object()
+    differing = [
+        name
+        for name in sorted(flat_theirs.keys() | flat_ours.keys())
+        if flat_theirs.get(name, absent) != flat_ours.get(name, absent)
+    ]
+    differing.sort(key=lambda name: name not in flat_theirs or name not in flat_ours)
     rows = [
         f"{name} is {flat_theirs.get(name, 'absent')} there, {flat_ours.get(name, 'absent')} here"
-        for name in sorted(flat_theirs.keys() | flat_ours.keys())
-        if flat_theirs.get(name) != flat_ours.get(name)
+        for name in differing[:5]
     ]
-    return "; ".join(rows[:5])
+    return "; ".join(rows)
 
 
 def _flatten(value: object, name: str = "") -> dict[str, object]:

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +17,14 @@ from torch.nn.functional import cross_entropy
 
 from relmem_lite.models import SequenceModel, num_parameters
 from relmem_lite.tasks import Batch, Task
-from relmem_lite.training.checkpoint import Progress, load_latest, save_checkpoint
-from relmem_lite.training.record import RunRecord, describe, environment
+from relmem_lite.training.checkpoint import Progress, difference, load_latest, save_checkpoint
+from relmem_lite.training.record import RecordError, RunRecord, describe, environment
 from relmem_lite.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-TRAINING, VALIDATION, TEST = range(3)
+TRAINING, VALIDATION, TEST, NOISE = range(4)
 
 
 class TrainingDivergedError(ArithmeticError):
@@ -65,6 +65,7 @@ def train(
         TrainingDivergedError: the loss or its gradient became NaN or infinite.
         TrainingInterruptedError: Ctrl-C; with a directory the run was saved.
         CheckpointError: the directory holds only checkpoints that cannot be used, or another run's.
+        RecordError: the directory holds another run's record, or a process that is training there.
     """
     from lightning_fabric import Fabric
 
@@ -73,16 +74,35 @@ def train(
         "task": describe(task),
         "model": {"core": describe(model.core), "parameters": num_parameters(model)},
         "labels": labels or {},
+        "tests": {name: describe(other) for name, other in (tests or {}).items()},
     }
     folder = None if directory is None else Path(directory)
     if folder is not None and (folder / "record.json").exists():
         finished = RunRecord.load(folder / "record.json")
         if finished.run == run:
             return finished
-        raise FileExistsError(f"{folder} holds another run's record. Name another directory, or delete this one.")
+        raise RecordError(
+            f"{folder} holds another run's record: {difference(finished.run, run)}. "
+            "Name another directory, or delete this one."
+        )
 
     fabric = Fabric(accelerator=settings.accelerator, devices=settings.devices, precision=settings.precision)
     fabric.launch()
+    with nullcontext() if folder is None or not fabric.is_global_zero else _only_process_in(folder):
+        return _train(fabric, model, task, settings, run, folder, tests or {}, progress)
+
+
+def _train(
+    fabric: "Fabric",
+    model: SequenceModel,
+    task: Task,
+    settings: TrainingSettings,
+    run: dict,
+    folder: Path | None,
+    tests: dict[str, Task],
+    progress: bool,
+) -> RunRecord:
+    place = environment(fabric.device)
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     done = Progress()
@@ -119,12 +139,13 @@ def train(
                     f"loss {done.curve[-1]['loss']:.3f}, {task.score_name} {scores[task.score_name]:.3f}"
                 )
                 save()
-            if interrupted():
+            # All processes stop at the same step, or those that go on would wait for the others for ever.
+            if fabric.all_reduce(torch.tensor(float(interrupted())), reduce_op="sum") > 0:
                 save()
                 raise TrainingInterruptedError(_how_to_go_on(done.step, settings.steps, folder))
 
     scores = evaluate(wrapped, task, draw(task, settings.eval_samples, fabric.device, TEST))
-    for name, other in (tests or {}).items():
+    for name, other in tests.items():
         samples = draw(other, settings.eval_samples, fabric.device, TEST)
         scores[name] = evaluate(wrapped, other, samples)[other.score_name]
     record = RunRecord(
@@ -132,7 +153,7 @@ def train(
         curve=done.curve,
         scores=scores,
         stopped=stopped,
-        environment=environment(fabric.device),
+        environment=place,
     )
     if folder is not None and fabric.is_global_zero:
         record.save(folder / "record.json")
@@ -147,7 +168,7 @@ def _training_step(
     settings: TrainingSettings,
     step: int,
 ) -> float:
-    torch.manual_seed(_seed(TRAINING, settings.seed, step, fabric.global_rank))
+    torch.manual_seed(_seed(NOISE, settings.seed, step, fabric.global_rank))
     # Every process draws the whole batch and takes its share: any number of processes sees the same samples.
     batch = draw(task, settings.batch_size, fabric.device, TRAINING, settings.seed, step)
     batch = Batch(*(part.chunk(fabric.world_size)[fabric.global_rank] for part in batch))
@@ -217,6 +238,19 @@ def _progress_bar(settings: TrainingSettings, done: Progress, show: bool):
     from tqdm import tqdm
 
     return tqdm(total=settings.steps, initial=done.step, disable=not show, unit="step", dynamic_ncols=True)
+
+
+@contextmanager
+def _only_process_in(folder: Path) -> Iterator[None]:
+    """Hold the run's folder for this process alone; the lock goes with the process, however it ends."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise RecordError(f"Another process is training in {folder}. Wait for it, or name another directory.") from None
 
 
 @contextmanager

@@ -14,6 +14,10 @@ import torch
 from relmem_lite.training.files import write_json
 
 
+class RecordError(Exception):
+    """A file that is not this run's record; the message says what to do."""
+
+
 @dataclass
 class RunRecord:
     """One finished run.
@@ -29,7 +33,7 @@ class RunRecord:
 
     run: dict
     curve: list[dict]
-    scores: dict[str, float]
+    scores: dict[str, float | None]
     stopped: str
     environment: dict
 
@@ -42,12 +46,12 @@ class RunRecord:
         """Read a record that `save` wrote.
 
         Raises:
-            ValueError: the file is not a run's record.
+            RecordError: the file is not a run's record.
         """
         try:
             return cls(**json.loads(Path(path).read_text()))
         except (json.JSONDecodeError, TypeError) as error:
-            raise ValueError(f"{path} is not a run's record ({error}). Delete it to run again.") from error
+            raise RecordError(f"{path} is not a run's record ({error}). Delete it to run again.") from error
 
 
 def describe(thing: object) -> dict:

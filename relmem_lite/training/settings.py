@@ -41,6 +41,8 @@ class TrainingBudget:
             positive_int(name, getattr(self, name))
         if self.patience is not None:
             positive_int("patience", self.patience)
+        if self.stop_at is not None and not 0 < self.stop_at <= 1:
+            raise ValueError(f"stop_at is a score, above 0 and at most 1, got {self.stop_at}.")
         if self.clip is not None:
             positive_float("clip", self.clip)
         if self.batch_size % self.devices:
@@ -66,8 +68,8 @@ class TrainingSettings(TrainingBudget):
     def __post_init__(self):
         super().__post_init__()
         positive_float("learning_rate", self.learning_rate)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise ValueError(f"seed must be a whole number of at least 0, got {self.seed!r}.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be a whole number of at least 0 and less than 2**32, got {self.seed!r}.")
 
 
 def positive_float(name: str, value: float) -> float:
