@@ -1,10 +1,14 @@
+import contextlib
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from relmem_lite.cli import main
 from relmem_lite.cores import CORES
@@ -44,6 +48,10 @@ def test_list_names_every_core_experiment_and_record(capsys):
         ("run nth_farthest --cores", 2, "cores is empty"),
         ("run nth_farthest --learning-rates 0", 2, "learning_rates must be a finite number above 0, got 0"),
         ("run nth_farthest --num-items 1", 2, "num_items must be at least 2, got 1"),
+        ("run nth_farthest --seeds 0 0", 2, "seeds holds a value twice: 0, 0"),
+        ("run nth_farthest --seeds -1", 2, "seed must be a whole number of at least 0"),
+        ("run gating --test-distractors -3", 2, "num_distractors must be"),
+        ("bench relational_memory --rounds 0", 2, "rounds must be at least 1, got 0"),
         ("run nth_farthest --num-slots 0", 2, "num_slots must be at least 1, got 0"),
         ("run nth_farthest --accelerator tpu", 2, "cuda"),
         ("bench relational_memry", 2, "Did you mean 'relational_memory'?"),
@@ -114,6 +122,44 @@ def test_other_settings_in_the_same_directory_are_refused_in_words(capsys, tmp_p
     assert status == 1
     assert "holds another run's record" in err
     assert "Traceback" not in err
+
+
+def test_ctrl_c_says_how_to_go_on_when_nobody_else_does(capsys, monkeypatch):
+    def interrupted(experiment, directory):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("relmem_lite.experiments.run_experiment", interrupted)
+    status, _, err = printed(capsys, "run", "nth_farthest")
+    assert status == 130
+    assert "Run the same command again to go on" in err
+
+
+def test_ctrl_c_stops_every_worker_after_saving_and_starts_no_other_run(tmp_path):
+    typed = "run nth_farthest --cores gru --seeds 0 1 2 3 --steps 1000000 --eval-every 20 --workers 2"
+    running = subprocess.Popen(
+        [sys.executable, "-m", "relmem_lite", *typed.split(), "--directory", tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(600):
+            if len({path.parent for path in tmp_path.glob("*/checkpoints/step-*")}) == 2:
+                break
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.wait(timeout=0.2)
+        os.killpg(running.pid, signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 130, err
+    assert "Stopping: the runs at hand are being saved" in out
+    assert "Run the same command again to go on" in err
+    assert "Traceback" not in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gru-lr0.001-seed0", "gru-lr0.001-seed1"]
+    with FileLock(tmp_path / "gru-lr0.001-seed0" / ".lock", timeout=0):
+        pass  # nobody trains there any more
 
 
 def test_workers_give_the_same_numbers_as_one_process(capsys, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from small_run import call_then, small_model, small_settings, small_train
 
 from relmem_lite import LSTM
@@ -199,6 +200,36 @@ def test_a_finished_run_is_read_and_not_trained_again(tmp_path, monkeypatch):
     assert small_train(tmp_path) == record == RunRecord.load(tmp_path / "record.json")
     with pytest.raises(RecordError, match=r"holds another run's record: settings\.seed is 0 there, 9 here"):
         small_train(tmp_path, seed=9)
+
+
+def test_a_folder_is_trained_in_by_one_process_at_a_time(interrupted_run, whole_run):
+    with FileLock(interrupted_run / ".lock"), pytest.raises(RecordError, match="Another process is training in"):
+        small_train(interrupted_run)
+    model = small_model(seed=5)
+    assert_same_run(model, small_train(interrupted_run, model), *whole_run)
+
+
+def test_a_new_checkpoint_outlives_refused_ones_of_later_steps(interrupted_run, whole_run):
+    for step in (50, 60):
+        (interrupted_run / "checkpoints" / f"step-{step:09d}.safetensors").write_bytes(b"not ours")
+    model = small_model(seed=5)
+    with warns_of_a_refusal():
+        record = small_train(interrupted_run, model)
+    assert_same_run(model, record, *whole_run)
+    assert (interrupted_run / "checkpoints" / "step-000000012.safetensors").exists()
+
+
+def test_other_tests_than_the_finished_runs_are_not_answered_from_its_record(tmp_path):
+    options = {"directory": tmp_path, "progress": False}
+    train(small_model(), Comparison(2), small_settings(), tests={"accuracy_again": Comparison(2)}, **options)
+    with pytest.raises(RecordError, match=r"tests\.accuracy_again\.name is Comparison there, absent here"):
+        train(small_model(), Comparison(2), small_settings(), tests={"other": Comparison(2)}, **options)
+
+
+def test_dropouts_noise_is_not_the_datas():
+    drawn = draw(Comparison(3), 4, "cpu", TRAINING).inputs[:, :3, 0]
+    torch.manual_seed(loop._seed(loop.NOISE, 0, 0, 0))
+    assert not torch.isin(drawn, torch.rand(100) * 2 - 1).any()
 
 
 @pytest.mark.parametrize("poison", ["loss", "gradient"])
