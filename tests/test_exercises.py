@@ -83,7 +83,6 @@ def test_two_checkers_cannot_have_one_name():
         (lambda x: x @ x.new_ones(5), "your function raised RuntimeError: size mismatch"),
         (lambda: 0, "TypeError"),
         (lambda x: None, "is its `return` missing?"),
-        (lambda x: ..., "still to be written"),
         (lambda x: x.exp() / x.exp().sum(-1, keepdim=True), "1 of its 4 values is NaN"),
         (lambda x: x.softmax(0), "3 of its 4 values differ, most at [0, 0]"),
         (lambda x: x.softmax(-1)[0], "shape (2,) where (2, 2) was expected"),
@@ -93,6 +92,14 @@ def test_a_function_that_fails_gets_a_sentence_not_a_traceback(function, said):
     verdict = check("test_softmax", function)
     assert verdict.status == "not yet"
     assert said in verdict.message
+
+
+def test_a_stub_is_not_a_wrong_answer():
+    def stub(x):
+        raise NotImplementedError
+
+    for unwritten in (lambda x: ..., stub):
+        assert check("test_softmax", unwritten).status == "unanswered"
 
 
 def test_an_exception_is_told_with_the_shapes_of_the_inputs():

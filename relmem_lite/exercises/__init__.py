@@ -74,6 +74,10 @@ class AnswerRaised(Exception):
     """The student's function raised; the message is the sentence to show."""
 
 
+class NotWrittenYet(AnswerRaised):
+    """The student's function is still the stub that the exercise gave."""
+
+
 def exercise(name: str):
     """Register the decorated function as the checker of exercise `name`.
 
@@ -120,6 +124,8 @@ def _judge(name: str, answer) -> Verdict:
         return Verdict(name, "unanswered", "replace the `...` by your answer and run the cell again.")
     try:
         message = _CHECKERS[name](_watched(answer))
+    except NotWrittenYet as error:
+        return Verdict(name, "unanswered", str(error))
     except AnswerRaised as error:
         return Verdict(name, "not yet", str(error))
     except Exception as error:
@@ -143,13 +149,13 @@ def call(function, *inputs, **options):
     try:
         result = function(*map(_copy, inputs), **{key: _copy(value) for key, value in options.items()})
     except NotImplementedError:
-        raise AnswerRaised(f"{title} is not written yet: it raises NotImplementedError.") from None
+        raise NotWrittenYet(f"{title} is not written yet: it raises NotImplementedError.") from None
     except Exception as error:
         raise AnswerRaised(f"{title} raised {_exception(error)}; it was given {given or 'nothing'}.") from error
     if result is None:
         raise AnswerRaised(f"{title} returned None: is its `return` missing?")
     if result is ...:
-        raise AnswerRaised(f"{title} returned `...`: its last line is still to be written.")
+        raise NotWrittenYet(f"{title} returns `...`: replace it by your answer and run the cell again.")
     return result
 
 
