@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -259,10 +260,11 @@ def _start_worker() -> None:
 
 
 def _interrupt(worker: multiprocessing.Process) -> None:
-    if os.name == "posix":
-        os.kill(worker.pid, signal.SIGINT)
-    else:
+    if os.name != "posix":
         worker.terminate()
+        return
+    with suppress(ProcessLookupError):  # it ended by itself
+        os.kill(worker.pid, signal.SIGINT)
 
 
 def is_first_process() -> bool:
