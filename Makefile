@@ -18,7 +18,7 @@ EXECUTED_WITH := _build/executed-with-$(shell find relmem_lite requirements.txt 
 .PHONY: book serve test clean
 
 book: .venv/package $(EXECUTED_WITH)
-	OMP_NUM_THREADS=2 $(BUILD)
+	OMP_NUM_THREADS=1 $(BUILD)
 	@printf '\nThe book lies in %s/index.html; to read it as a site: make serve\n' $(SITE)
 
 serve:
@@ -36,7 +36,7 @@ test: .venv/package $(EXECUTED_WITH)
 	OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 300 chapters
 	@printf '\n== book\n'
-	OMP_NUM_THREADS=2 $(BUILD) --all -n -W --keep-going
+	OMP_NUM_THREADS=1 $(BUILD) --all -n -W --keep-going
 	@printf '\n== links\n'
 	.venv/bin/python tests/check_site.py $(SITE)
 
