@@ -1,7 +1,7 @@
 """Named experiments: what is compared with what, at which size."""
 
 from relmem_lite.core import nearest
-from relmem_lite.experiments.comparison import ComparisonExperiment
+from relmem_lite.experiments.comparison import ComparisonExperiment, ComparisonRun
 from relmem_lite.experiments.experiment import (
     Experiment,
     Run,
@@ -23,6 +23,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
 __all__ = [
     "EXPERIMENTS",
     "ComparisonExperiment",
+    "ComparisonRun",
     "Experiment",
     "GatingExperiment",
     "NthFarthestExperiment",

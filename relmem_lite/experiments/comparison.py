@@ -65,11 +65,11 @@ class ComparisonExperiment(Experiment):
     }
 
     cores: tuple[str, ...] = ("lstm",)
-    """Cores with one vector: lstm, gru."""
+    """Cores with one vector, lstm or gru."""
     items: tuple[int, ...] = (2, 4, 8)
-    """n: numbers stored before the question; every one is tried with every hidden size."""
+    """Numbers stored before the question (n); every one is tried with every hidden size."""
     hidden_sizes: tuple[int, ...] = (4, 16, 64)
-    """D: units of the core."""
+    """Units of the core (D)."""
     head_sizes: tuple[int, ...] = (64,)
     """Widths of the hidden layers between a core and its answer."""
 

@@ -64,17 +64,17 @@ class GatingExperiment(Experiment):
     num_items: int = 2
     """Symbols to keep."""
     vocab_size: int = 8
-    """C: different symbols."""
+    """Different symbols (C)."""
     num_distractors: int = 20
     """Steps of noise between storing and recalling, in training."""
     test_distractors: tuple[int, ...] = (0, 5, 10, 20, 40, 80)
     """Steps of noise that each trained model is tested with as well."""
     num_slots: int = 4
-    """S: memory rows of the relational memory."""
+    """Memory rows of the relational memory (S)."""
     num_heads: int = 2
-    """H: attention heads of the relational memory."""
+    """Attention heads of the relational memory (H)."""
     head_size: int = 16
-    """V: numbers in one head's value, with gate unit; the other gates have fewer parameters, and get wider heads."""
+    """Numbers in one head's value (V) with gate unit; the other gates have fewer parameters, and get wider heads."""
     head_sizes: tuple[int, ...] = (32,)
     """Widths of the hidden layers between a core and its answer."""
 

@@ -146,15 +146,15 @@ class PortMistakesExperiment(Experiment):
     mistakes: tuple[str, ...] = ("none", *MISTAKES)
     """Mistakes to make, one at a time; none for the core as it should be."""
     num_items: int = 3
-    """K: vectors in a sequence, and labels."""
+    """Vectors in a sequence, and labels (K)."""
     item_size: int = 1
-    """D: numbers in a vector."""
+    """Numbers in a vector (D)."""
     num_slots: int = 4
-    """S: memory rows."""
+    """Memory rows (S)."""
     num_heads: int = 4
-    """H: attention heads."""
+    """Attention heads (H)."""
     head_size: int = 16
-    """V: numbers in one head's value; a memory row has H * V."""
+    """Numbers in one head's value (V); a memory row has H * V."""
     head_sizes: tuple[int, ...] = (128, 128)
     """Widths of the hidden layers between the memory and its answer."""
 
