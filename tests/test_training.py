@@ -226,6 +226,34 @@ def test_other_tests_than_the_finished_runs_are_not_answered_from_its_record(tmp
         train(small_model(), Comparison(2), small_settings(), tests={"other": Comparison(2)}, **options)
 
 
+class OneOfTwo:
+    """As much of Fabric as a training step needs, in a process that is one of two."""
+
+    world_size, device = 2, torch.device("cpu")
+
+    def __init__(self, rank):
+        self.global_rank = rank
+
+    def backward(self, loss):
+        loss.backward()
+
+    def clip_gradients(self, model, optimizer, max_norm, error_if_nonfinite):
+        return torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+
+    def all_reduce(self, value):
+        return value
+
+
+def test_each_of_two_processes_takes_its_half_of_the_batch():
+    model, settings, shares = small_model(), small_settings(batch_size=8), []
+    model.register_forward_pre_hook(lambda module, inputs: shares.append(inputs[0]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    for rank in (0, 1):
+        loop._training_step(OneOfTwo(rank), model, optimizer, Comparison(2), settings, step=3)
+    assert [len(share) for share in shares] == [4, 4]
+    assert torch.equal(torch.cat(shares), draw(Comparison(2), 8, "cpu", TRAINING, settings.seed, 3).inputs)
+
+
 def test_dropouts_noise_is_not_the_datas():
     drawn = draw(Comparison(3), 4, "cpu", TRAINING).inputs[:, :3, 0]
     torch.manual_seed(loop._seed(loop.NOISE, 0, 0, 0))
