@@ -2,7 +2,7 @@
 
 import math
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from relmem_lite.recorder import Recording
 
 State = Tensor | tuple[Tensor, ...]
-"""What a core keeps between two calls: one tensor, or a named tuple of tensors, each with the batch first."""
+"""What a core keeps between two calls: one tensor, or a tuple of tensors, each with the batch first."""
+
+Shape = tuple[int | None, ...]
+"""Shape of a part of the state, for one sequence; None stands for the number of steps so far, as in a KV cache."""
 
 
 class Core(nn.Module):
@@ -22,18 +25,25 @@ class Core(nn.Module):
     Attributes:
         input_size: number of features of one step's input.
         output_size: number of features of one step's output.
-        state_shapes: name and shape of each tensor of the state, for one sequence.
-        state_type: the named tuple that holds a state of several tensors; None if the state is one tensor.
+        state_shapes: name and shape of each tensor of the state, for one sequence; None in a shape stands for the
+            number of steps so far.
+        state_type: the named tuple that holds a state of several tensors; None for a plain tuple of them, or for a
+            state of one tensor, which stands alone.
     """
 
     state_type: ClassVar[type | None] = None
 
-    def __init__(self, input_size: int, output_size: int, state_shapes: dict[str, tuple[int, ...]]):
+    def __init__(self, input_size: int, output_size: int, state_shapes: dict[str, Shape]):
         super().__init__()
         self.input_size = input_size
         self.output_size = output_size
         self.state_shapes = state_shapes
         self._recordings: list[Recording] = []
+
+    @classmethod
+    def of_width(cls, input_size: int, width: int, **options) -> Self:
+        """Return a core whose output has `width` features, with the core's usual proportions and further `options`."""
+        return cls(input_size, width, **options)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run over a sequence.
@@ -68,12 +78,23 @@ class Core(nn.Module):
         """Return the state before the first step, for `batch_size` sequences: zeros unless the core says otherwise."""
         batch_size = positive_int("batch_size", batch_size)
         parameter = next(self.parameters())
-        tensors = [parameter.new_zeros(batch_size, *shape) for shape in self.state_shapes.values()]
-        return tensors[0] if self.state_type is None else self.state_type(*tensors)
+        return self._state(
+            [parameter.new_zeros(batch_size, *_at(shape, time=0)) for shape in self.state_shapes.values()]
+        )
 
     def state_size(self, time: int) -> int:
         """Return how many floats are kept per sequence after `time` steps: for a recurrent core, the same for all."""
-        return sum(math.prod(shape) for shape in self.state_shapes.values())
+        return sum(math.prod(_at(shape, time)) for shape in self.state_shapes.values())
+
+    def _state(self, parts: list[Tensor]) -> State:
+        """Put the parts of a state into the form in which this core passes it on."""
+        if self.state_type is not None:
+            return self.state_type(*parts)
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+    def _parts(self, state: State) -> tuple[Tensor, ...]:
+        """Return the tensors of a state, in the order of `state_shapes`."""
+        return (state,) if isinstance(state, Tensor) else tuple(state)
 
     def _record(self, **values: Tensor) -> None:
         """Hand what happened at one or more steps, each value (B, T, ...), to whoever records this core."""
@@ -122,24 +143,32 @@ class Core(nn.Module):
 
     def _check_state(self, state: State, batch_size: int, parameter: Tensor, autocast: bool) -> None:
         name = type(self).__name__
-        if self.state_type is None:
-            tensors, fits = [state], isinstance(state, Tensor)
-        else:
-            tensors, fits = state, isinstance(state, tuple) and len(state) == len(self.state_shapes)
-        if not fits or not all(isinstance(tensor, Tensor) for tensor in tensors):
-            kind = "one tensor" if self.state_type is None else f"a {self.state_type.__name__}"
+        alone = self.state_type is None and len(self.state_shapes) == 1
+        fits = isinstance(state, Tensor if alone else tuple)
+        tensors = self._parts(state) if fits else ()
+        if len(tensors) != len(self.state_shapes) or not all(isinstance(tensor, Tensor) for tensor in tensors):
+            kind = "one tensor" if alone else f"a {getattr(self.state_type, '__name__', 'tuple')}"
             raise TypeError(
                 f"{name} expected as its state {kind} ({', '.join(self.state_shapes)}), got {_describe(state)}: "
                 "is it another core's state? Pass what this core returned, or None to start afresh."
             )
+        time = None
         for (part, shape), tensor in zip(self.state_shapes.items(), tensors, strict=True):
-            if tuple(tensor.shape) != (batch_size, *shape):
+            if time is None and None in shape and tensor.ndim == 1 + len(shape):
+                time = tensor.shape[1 + shape.index(None)]
+            expected = (batch_size, *_at(shape, time))
+            if tuple(tensor.shape) != expected:
                 raise ValueError(
-                    f"{name} expected a state whose {part} has shape {(batch_size, *shape)} for inputs of batch size "
+                    f"{name} expected a state whose {part} has shape {expected} for inputs of batch size "
                     f"{batch_size}, got {tuple(tensor.shape)}. Pass what this core returned for the same batch, "
                     "or None to start afresh."
                 )
             _check_kind(f"{name}'s state ({part})", tensor, parameter, autocast)
+
+
+def _at(shape: Shape, time: int | None) -> Shape:
+    """Return a shape with the number of steps so far put in."""
+    return tuple(time if size is None else size for size in shape)
 
 
 def _check_kind(what: str, tensor: Tensor, parameter: Tensor, autocast: bool) -> None:
