@@ -2,7 +2,7 @@
 
 import torch
 
-from relmem_lite import GRU, LSTM, Core, RelationalMemory
+from relmem_lite import GRU, LSTM, Core, MinGRU, MinLSTM, RelationalMemory
 
 INPUT_SIZE = 4
 
@@ -33,6 +33,10 @@ CORES = {
     ),
     "relational memory, one slot": lambda: RelationalMemory(INPUT_SIZE, num_slots=1, num_heads=2, head_size=3),
     "a step of one's own": lambda: PlainStep(INPUT_SIZE, 5),
+    "minGRU": lambda: MinGRU(INPUT_SIZE, 6),
+    "minGRU in log-space": lambda: MinGRU(INPUT_SIZE, 6, log_space=True),
+    "minLSTM": lambda: MinLSTM(INPUT_SIZE, 6),
+    "minLSTM in log-space": lambda: MinLSTM(INPUT_SIZE, 6, log_space=True),
 }
 
 
@@ -48,12 +52,11 @@ def make_inputs(*shape, dtype=torch.float32, seed=1):
 
 
 def make_state(core, batch_size, seed=2):
-    """A random state: far from the initial one."""
-    generator = torch.Generator().manual_seed(seed)
-    like = core.initial_state(batch_size)
-    return map_state(
-        lambda part: torch.randn(part.shape, generator=generator, dtype=torch.float64).to(part.dtype), like
-    )
+    """Where five large random inputs lead: far from the initial state, and a state that the core can be in."""
+    parameter = next(core.parameters())
+    with torch.no_grad():
+        _, state = core(3 * make_inputs(batch_size, 5, dtype=parameter.dtype, seed=seed).to(parameter.device))
+    return state
 
 
 def parts_of(state):
@@ -64,4 +67,5 @@ def parts_of(state):
 def map_state(function, state):
     if isinstance(state, torch.Tensor):
         return function(state)
-    return type(state)(*(function(part) for part in state))
+    parts = [function(part) for part in state]
+    return tuple(parts) if type(state) is tuple else type(state)(*parts)
