@@ -48,9 +48,6 @@ def _(a, h, h0, grad, name):
     return torch.empty_like(h), torch.empty_like(h), torch.empty_like(h0)
 
 
-_INSTEAD = "for one, use method='loop', 'blelloch' or 'chunked'."
-
-
 # Functions with a `vmap` are what torch.func can transform.
 class _Scan(torch.autograd.Function):
     @staticmethod
@@ -65,10 +62,6 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         return *_ScanBackward.apply(*ctx.saved_tensors, grad, ctx.name), None
-
-    @staticmethod
-    def jvp(ctx, *tangents):
-        raise RuntimeError(f"This scan method has no forward-mode derivative: {_INSTEAD}")
 
     @staticmethod
     def vmap(info, dims, a, b, h0, name):
@@ -87,7 +80,9 @@ class _ScanBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *gradients):
-        raise RuntimeError(f"This scan method has no second derivative: {_INSTEAD}")
+        raise RuntimeError(
+            "This scan method has no second derivative: for one, use method='loop', 'blelloch' or 'chunked'."
+        )
 
     @staticmethod
     def vmap(info, dims, a, h, h0, grad, name):
