@@ -1,0 +1,113 @@
+"""Causal attention: the core that keeps everything it has seen, and pays for it with a state that grows."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from relmem_lite.core import Core, nearest, positive_int
+from relmem_lite.cores.heads import head_size, width_of_heads
+from relmem_lite.cores.linear import full_precision
+
+
+class AttentionState(NamedTuple):
+    """What attention keeps: keys and values of all steps so far, each (B, T, D)."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class CausalAttention(Core):
+    """Multi-head attention of each step to itself and all steps before (Vaswani et al. 2017, section 3.2).
+
+    The only core here whose state grows with time: keys and values of every step, the "KV cache". Positions are
+    rotary (Su et al. 2021, arXiv 2104.09864, section 3.2): queries and keys are turned by an angle that grows with
+    their position, counted from the first step in the cache, so that a score depends on distances alone.
+
+    While it is recorded, it records "queries", "keys" and "values", each (B, T, H, V), as they meet: the attention map
+    is the softmax of queries times keys over sqrt(V), over the steps so far.
+
+    Args:
+        input_size: features of one step's input.
+        hidden_size: D, the size of a step's keys and values over all heads, and of the output.
+        num_heads: H, the number of heads; they divide D, into heads of even size if positions are rotary.
+        positions: "rotary", or "none" for attention that cannot tell an earlier step from a later one.
+
+    Raises:
+        TypeError, ValueError: a size that is not a whole number of at least 1, heads that do not divide the width,
+            or unknown positions.
+    """
+
+    state_type = AttentionState
+
+    def __init__(self, input_size: int, hidden_size: int, *, num_heads: int = 4, positions: str = "rotary"):
+        positive_int("input_size", input_size)
+        positive_int("hidden_size", hidden_size)
+        if positions not in ("rotary", "none"):
+            raise ValueError(nearest(positions, ["rotary", "none"], "kind of positions"))
+        head_size(hidden_size, num_heads, even=positions == "rotary")
+        super().__init__(input_size, hidden_size, {"keys": (None, hidden_size), "values": (None, hidden_size)})
+        self.num_heads, self.positions = num_heads, positions
+        self.query = nn.Linear(input_size, hidden_size, bias=False)
+        self.key = nn.Linear(input_size, hidden_size, bias=False)
+        self.value = nn.Linear(input_size, hidden_size, bias=False)
+        self.output = nn.Linear(hidden_size, hidden_size)
+
+    @classmethod
+    def of_width(cls, input_size: int, width: int, *, num_heads: int = 4, **options) -> "CausalAttention":
+        """Return attention of about `width` features: the next width that its heads divide."""
+        width = width_of_heads(width, num_heads, even=options.get("positions", "rotary") == "rotary")
+        return cls(input_size, width, num_heads=num_heads, **options)
+
+    def forward(self, inputs: Tensor, state: AttentionState | None = None) -> tuple[Tensor, AttentionState]:
+        state = self._checked(inputs, state, "BTI")
+        return self._attend(inputs, AttentionState(*state))
+
+    def step(self, input: Tensor, state: AttentionState | None = None) -> tuple[Tensor, AttentionState]:
+        state = self._checked(input, state, "BI")
+        outputs, state = self._attend(input.unsqueeze(1), AttentionState(*state))
+        return outputs.squeeze(1), state
+
+    def _attend(self, inputs: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
+        queries, keys, values = self.query(inputs), self.key(inputs), self.value(inputs)
+        if self.positions == "rotary":
+            start = state.keys.shape[1]
+            queries, keys = (turned(part, start, self.num_heads) for part in (queries, keys))
+        if self._recordings:
+            parts = {"queries": queries, "keys": keys, "values": values}
+            self._record(**{name: part.unflatten(-1, (self.num_heads, -1)) for name, part in parts.items()})
+        state = AttentionState(extended(state.keys, keys), extended(state.values, values))
+        return self.output(attend(queries, state.keys, state.values, self.num_heads)), state
+
+
+def extended(cache: Tensor, new: Tensor) -> Tensor:
+    """The cache (B, steps so far, D) and, after it, what is new (B, T, D), in the dtype of the new."""
+    return torch.cat([cache.to(new.dtype), new], dim=1)
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor, num_heads: int) -> Tensor:
+    """Let the last T of all steps, queries (B, T, D), read the values (B, steps, D) of themselves and those before."""
+    # (B, H, steps, V)
+    queries, keys, values = (x.unflatten(-1, (num_heads, -1)).transpose(1, 2) for x in (queries, keys, values))
+    time, earlier = queries.shape[2], keys.shape[2] - queries.shape[2]
+    mask = None
+    if earlier and time > 1:
+        mask = torch.ones(time, earlier + time, dtype=torch.bool, device=keys.device).tril(earlier)
+    # softmax(q k^T / sqrt(V)) v            Vaswani et al. 2017, equation 1
+    attended = scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=not earlier)
+    return attended.transpose(1, 2).flatten(2)
+
+
+def turned(rows: Tensor, start: int, num_heads: int) -> Tensor:
+    """Turn each pair of features of rows (B, T, D) by its position, from `start` on, times the pair's own angle."""
+    pairs = full_precision(rows).unflatten(-1, (num_heads, -1, 2))  # (B, T, H, V/2, 2)
+    time, count = rows.shape[1], pairs.shape[3]
+    # angle = position * 10000^(-2i / V)            Su et al. 2021, equation 15
+    pair = torch.arange(count, dtype=pairs.dtype, device=rows.device)
+    position = torch.arange(start, start + time, dtype=pairs.dtype, device=rows.device)
+    angle = (position.unsqueeze(-1) * 10000.0 ** (-pair / count)).unsqueeze(1)  # (T, 1, V/2)
+    sin, cos = angle.sin(), angle.cos()
+    even, odd = pairs.unbind(-1)
+    pairs = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    return pairs.flatten(2).to(rows.dtype)
