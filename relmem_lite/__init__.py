@@ -1,7 +1,30 @@
 """Sequence models with an explicit memory, and what it takes to find out what they can hold."""
 
 from relmem_lite.core import Core
-from relmem_lite.cores import GRU, LSTM, LinearRecurrence, LSTMState, MinGRU, MinLSTM, Recurrence, RelationalMemory
+from relmem_lite.cores import (
+    GRU,
+    LSTM,
+    QRNN,
+    RWKV,
+    S4D,
+    SLSTM,
+    SRU,
+    AttentionState,
+    CausalAttention,
+    LinearAttention,
+    LinearRecurrence,
+    LSTMState,
+    Mamba,
+    MinGRU,
+    MinLSTM,
+    QRNNState,
+    Recurrence,
+    RelationalMemory,
+    RWKVState,
+    SLSTMState,
+    SRUPlusPlus,
+    SRUPlusPlusState,
+)
 from relmem_lite.recorder import record
 
 __version__ = "0.1.0"
@@ -9,12 +32,26 @@ __version__ = "0.1.0"
 __all__ = [
     "GRU",
     "LSTM",
+    "QRNN",
+    "RWKV",
+    "S4D",
+    "SLSTM",
+    "SRU",
+    "AttentionState",
+    "CausalAttention",
     "Core",
     "LSTMState",
+    "LinearAttention",
     "LinearRecurrence",
+    "Mamba",
     "MinGRU",
     "MinLSTM",
+    "QRNNState",
+    "RWKVState",
     "Recurrence",
     "RelationalMemory",
+    "SLSTMState",
+    "SRUPlusPlus",
+    "SRUPlusPlusState",
     "record",
 ]

@@ -2,7 +2,23 @@
 
 import torch
 
-from relmem_lite import GRU, LSTM, Core, MinGRU, MinLSTM, RelationalMemory
+from relmem_lite import (
+    GRU,
+    LSTM,
+    QRNN,
+    RWKV,
+    S4D,
+    SLSTM,
+    SRU,
+    CausalAttention,
+    Core,
+    LinearAttention,
+    Mamba,
+    MinGRU,
+    MinLSTM,
+    RelationalMemory,
+    SRUPlusPlus,
+)
 
 INPUT_SIZE = 4
 
@@ -18,6 +34,12 @@ class PlainStep(Core):
         state = self.initial_state(len(input)) if state is None else state
         state = torch.tanh(self.update(torch.cat([input, state], dim=-1)))
         return state, state
+
+
+def attending(core):
+    """SRU++ that attends: a fresh one starts with a share of zero."""
+    torch.nn.init.constant_(core.attention_scale, 0.5)
+    return core
 
 
 CORES = {
@@ -37,6 +59,26 @@ CORES = {
     "minGRU in log-space": lambda: MinGRU(INPUT_SIZE, 6, log_space=True),
     "minLSTM": lambda: MinLSTM(INPUT_SIZE, 6),
     "minLSTM in log-space": lambda: MinLSTM(INPUT_SIZE, 6, log_space=True),
+    "QRNN": lambda: QRNN(INPUT_SIZE, 6),
+    "QRNN, window 1": lambda: QRNN(INPUT_SIZE, 6, window=1, activation=None),
+    "QRNN, window 3, output gate": lambda: QRNN(INPUT_SIZE, 6, window=3, pooling="fo"),
+    "SRU": lambda: SRU(INPUT_SIZE, 6),
+    "SRU as wide as its input": lambda: SRU(INPUT_SIZE, INPUT_SIZE),
+    "SRU++": lambda: attending(SRUPlusPlus(INPUT_SIZE, 6)),
+    "SRU++ with two heads": lambda: attending(SRUPlusPlus(INPUT_SIZE, INPUT_SIZE, attention_size=6, num_heads=2)),
+    "S4D": lambda: S4D(INPUT_SIZE, 6),
+    "S4D as wide as its input": lambda: S4D(INPUT_SIZE, INPUT_SIZE, state_per_channel=3),
+    "Mamba": lambda: Mamba(INPUT_SIZE, 6),
+    "Mamba with few states": lambda: Mamba(INPUT_SIZE, 6, state_per_channel=2, step_rank=3),
+    "RWKV": lambda: RWKV(INPUT_SIZE, 6),
+    "linear attention": lambda: LinearAttention(INPUT_SIZE, 8),
+    "linear attention, normalised": lambda: LinearAttention(INPUT_SIZE, 6, num_heads=2, key_size=2, normalise=True),
+    "linear attention, fixed decay": lambda: LinearAttention(INPUT_SIZE, 6, num_heads=2, decay="fixed"),
+    "linear attention, gated": lambda: LinearAttention(INPUT_SIZE, 6, num_heads=3, decay="gated", normalise=True),
+    "sLSTM": lambda: SLSTM(INPUT_SIZE, 6),
+    "sLSTM with two heads": lambda: SLSTM(INPUT_SIZE, 6, num_heads=2, forget="sigmoid"),
+    "attention": lambda: CausalAttention(INPUT_SIZE, 8),
+    "attention without positions": lambda: CausalAttention(INPUT_SIZE, 6, num_heads=2, positions="none"),
 }
 
 
