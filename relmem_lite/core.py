@@ -42,7 +42,7 @@ class Core(nn.Module):
 
     @classmethod
     def of_width(cls, input_size: int, width: int, **options) -> Self:
-        """Return a core whose output has `width` features, with the core's usual proportions and further `options`."""
+        """Return a core of a width, in the proportions usual for it: for most, the size of its state and output."""
         return cls(input_size, width, **options)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:

@@ -1,12 +1,14 @@
-"""A core with a head: from a task's inputs to its answers."""
+"""From a task's inputs to its answers: an encoder, a core or a stack of them, and a head."""
 
 import bisect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv1d
 
-from relmem_lite.core import Core, State, positive_int
+from relmem_lite.core import Core, Shape, State, positive_int
+from relmem_lite.cores import find_core
 
 
 class SequenceModel(nn.Module):
@@ -16,14 +18,23 @@ class SequenceModel(nn.Module):
         core: the sequence model that remembers.
         output_size: C, the number of answers to choose from.
         head_sizes: widths of the head's hidden layers; () for one linear layer.
+        encoder: turns what the task gives into the core's inputs, (B, T, core.input_size), such as `nn.Embedding` for
+            tokens; None if the task gives them.
 
     Raises:
         TypeError, ValueError: a size that is not a whole number of at least 1.
     """
 
-    def __init__(self, core: Core, output_size: int, head_sizes: tuple[int, ...] = (128, 128)):
+    def __init__(
+        self,
+        core: Core,
+        output_size: int,
+        head_sizes: tuple[int, ...] = (128, 128),
+        encoder: nn.Module | None = None,
+    ):
         super().__init__()
         positive_int("output_size", output_size)
+        self.encoder = nn.Identity() if encoder is None else encoder
         self.core = core
         layers: list[nn.Module] = []
         width = core.output_size
@@ -36,15 +47,159 @@ class SequenceModel(nn.Module):
         """Read a sequence, answer at each step.
 
         Args:
-            inputs: (B, T, input_size).
+            inputs: (B, T, input_size), or what the encoder takes: tokens (B, T) for an embedding.
             state: the core's state to carry on from.
             mask: (B, T) bool: answer only at these steps, and save the rest of the head's work.
 
         Returns:
             logits, (B, T, C), or (N, C) for the N marked steps in row order; and the core's state.
         """
-        outputs, state = self.core(inputs, state)
+        outputs, state = self.core(self.encoder(inputs), state)
         return self.head(outputs if mask is None else outputs[mask]), state
+
+
+class CausalConvolution(Core):
+    """A weighted sum of each channel's last few inputs: what a core without a window can't see by itself.
+
+    The state holds the inputs that the next step's window still reaches, (B, window - 1, D).
+
+    Args:
+        size: D, features of a step's input and output.
+        window: steps in the sum, this one included.
+    """
+
+    def __init__(self, size: int, window: int = 4):
+        positive_int("window", window)
+        super().__init__(size, size, {"inputs": (window - 1, size)})
+        self.window = window
+        self.convolution = nn.Conv1d(size, size, window, groups=size)
+
+    def step(self, input: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        state = self._checked(input, state, "BI")
+        outputs, state = self._slide(input.unsqueeze(1), state)
+        return outputs.squeeze(1), state
+
+    def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self._slide(inputs, self._checked(inputs, state, "BTI"))
+
+    def _slide(self, inputs: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        seen = torch.cat([past.to(inputs.dtype), inputs], dim=1)  # (B, window - 1 + T, D)
+        weight, bias = self.convolution.weight, self.convolution.bias
+        outputs = conv1d(seen.transpose(1, 2), weight, bias, groups=self.input_size).transpose(1, 2)
+        return outputs, seen[:, seen.shape[1] - self.window + 1 :].clone()
+
+
+class Block(Core):
+    """A residual block around a core: x + core(convolution(norm(x))), then x + mlp(norm(x)).
+
+    Args:
+        core: reads and gives `width` features a step, or other numbers of them: then a linear layer adapts its output.
+        width: D, features of the stream that passes by.
+        convolution: window of a causal convolution before the core, 0 for none.
+        expansion: hidden size of the MLP in multiples of D, 0 for no MLP.
+        dropout: share of the core's and the MLP's outputs set to zero in training.
+    """
+
+    def __init__(self, core: Core, width: int, *, convolution: int = 4, expansion: int = 2, dropout: float = 0.0):
+        window = CausalConvolution(width, convolution) if convolution else None
+        shapes = {} if window is None else {f"convolution.{name}": shape for name, shape in window.state_shapes.items()}
+        super().__init__(width, width, shapes | core.state_shapes)
+        self.norm = nn.LayerNorm(width)
+        self.convolution = window
+        self.core = core
+        self.project = nn.Identity() if core.output_size == width else nn.Linear(core.output_size, width)
+        self.mlp = None
+        if expansion:
+            self.mlp = nn.Sequential(
+                nn.LayerNorm(width), nn.Linear(width, expansion * width), nn.GELU(), nn.Linear(expansion * width, width)
+            )
+        self.dropout = nn.Dropout(dropout)
+
+    def initial_state(self, batch_size: int) -> State:
+        parts = [] if self.convolution is None else [self.convolution.initial_state(batch_size)]
+        return self._state([*parts, *self.core._parts(self.core.initial_state(batch_size))])
+
+    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        return self._through(inputs, self._checked(inputs, state, "BTI"), nn.Module.__call__)
+
+    def step(self, input: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        return self._through(input, self._checked(input, state, "BI"), lambda core, *given: core.step(*given))
+
+    def _through(self, stream: Tensor, state: State, run: Callable) -> tuple[Tensor, State]:
+        parts, kept = list(self._parts(state)), []
+        inside = self.norm(stream)
+        if self.convolution is not None:
+            inside, past = run(self.convolution, inside, parts.pop(0))
+            kept.append(past)
+        inside, core_state = run(self.core, inside, self.core._state(parts))
+        stream = stream + self.dropout(self.project(inside))
+        if self.mlp is not None:
+            stream = stream + self.dropout(self.mlp(stream))
+        return stream, self._state([*kept, *self.core._parts(core_state)])
+
+
+class Stack(Core):
+    """Cores on top of one another, each in a residual `Block`: a stack of cores is a core.
+
+    Its state is a tuple of the states of its blocks, one after the other; `state_size` adds them up.
+
+    Args:
+        cores: from first to last, names such as "min_gru" or "attention", or cores of `width` inputs.
+        width: D, features of a step's input, of its output and of each core in between.
+        convolution: window of the causal convolution before each core, 0 for none.
+        expansion: hidden size of each block's MLP in multiples of D, 0 for no MLP.
+        dropout: share of each block's outputs set to zero in training.
+
+    Raises:
+        TypeError, ValueError: an unknown name, no core at all, or a size that does not fit.
+
+    Example:
+        >>> model = SequenceModel(Stack(["min_gru", "min_gru", "attention"], 64), 16, (), nn.Embedding(16, 64))
+    """
+
+    def __init__(
+        self,
+        cores: Sequence[str | Core],
+        width: int,
+        *,
+        convolution: int = 4,
+        expansion: int = 2,
+        dropout: float = 0.0,
+    ):
+        positive_int("width", width)
+        if isinstance(cores, str) or not cores:
+            raise ValueError(f"Stack expected a list of cores, such as ['min_gru', 'attention'], got {cores!r}.")
+        options = {"convolution": convolution, "expansion": expansion, "dropout": dropout}
+        blocks = [
+            Block(core if isinstance(core, Core) else find_core(core).of_width(width, width), width, **options)
+            for core in cores
+        ]
+        shapes: dict[str, Shape] = {
+            f"{number}.{name}": shape
+            for number, block in enumerate(blocks)
+            for name, shape in block.state_shapes.items()
+        }
+        super().__init__(width, width, shapes)
+        self.cores = ", ".join(type(block.core).__name__ for block in blocks)
+        self.convolution, self.expansion = convolution, expansion
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(width)
+
+    def initial_state(self, batch_size: int) -> State:
+        return self._state([part for block in self.blocks for part in block._parts(block.initial_state(batch_size))])
+
+    def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        return self._through(inputs, self._checked(inputs, state, "BTI"), nn.Module.__call__)
+
+    def step(self, input: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        return self._through(input, self._checked(input, state, "BI"), lambda block, *given: block.step(*given))
+
+    def _through(self, stream: Tensor, state: State, run: Callable) -> tuple[Tensor, State]:
+        parts, kept = iter(self._parts(state)), []
+        for block in self.blocks:
+            stream, block_state = run(block, stream, block._state([next(parts) for _ in block.state_shapes]))
+            kept += block._parts(block_state)
+        return self.norm(stream), self._state(kept)
 
 
 def num_parameters(module: nn.Module) -> int:
@@ -52,17 +207,17 @@ def num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
-def match_parameters(build: Callable[[int], nn.Module], target: nn.Module) -> nn.Module:
+def match_parameters(build: Callable[[int], nn.Module], target: nn.Module | int) -> nn.Module:
     """Return `build(width)` at the width whose number of parameters comes closest to `target`'s.
 
     Args:
         build: makes a model of a width, 1 or more; wider models have more parameters.
-        target: the model to match.
+        target: the model to match, or its number of parameters.
 
     Raises:
         ValueError: even at width 1 the model is more than twice as large as the target.
     """
-    wanted = num_parameters(target)
+    wanted = target if isinstance(target, int) else num_parameters(target)
 
     def size(width: int) -> int:
         with torch.device("meta"):

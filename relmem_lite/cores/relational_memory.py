@@ -76,6 +76,12 @@ class RelationalMemory(Core):
             self.input_bias, self.forget_bias = input_bias, forget_bias
         self.reset_parameters()
 
+    @classmethod
+    def of_width(cls, input_size: int, width: int, **options) -> "RelationalMemory":
+        """Return a memory whose rows have `width` features: four slots and four heads unless `options` say otherwise."""
+        options = {"num_slots": 4, "num_heads": 4} | options
+        return cls(input_size, head_size=width // options["num_heads"], **options)
+
     def reset_parameters(self) -> None:
         """Draw weights from a normal distribution of std 1/sqrt(fan_in), cut off at two std; set biases to zero."""
         for layer in self.modules():

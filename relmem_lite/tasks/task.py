@@ -9,8 +9,8 @@ from torch import Generator, Tensor
 class Batch(NamedTuple):
     """Samples of a task.
 
-    inputs (B, T, input_size) float32; targets (B, T) int64, the right answers; mask (B, T) bool, the steps at which
-    an answer is asked for. Targets elsewhere mean nothing.
+    inputs (B, T, input_size) float32, or tokens (B, T) int64; targets (B, T) int64, the right answers; mask (B, T)
+    bool, the steps at which an answer is asked for. Targets elsewhere mean nothing.
     """
 
     inputs: Tensor
@@ -22,14 +22,16 @@ class Task:
     """A way to make samples, and to say how well they were answered.
 
     Attributes:
-        input_size: features of one step.
+        num_tokens: number of different tokens, where a step's input is one; None where it is features.
+        input_size: features of one step; 1 for a token.
         output_size: C, the number of possible answers.
         chance: the main score of guessing at random.
         shortcut: the main score of a known way that does not solve the task; None if there is none worth a line.
         score_name: the main score, a key of what `scores` returns.
     """
 
-    input_size: int
+    num_tokens: int | None = None
+    input_size: int = 1
     output_size: int
     chance: float
     shortcut: float | None = None
