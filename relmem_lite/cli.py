@@ -152,9 +152,7 @@ def _summary(record: dict) -> str:
             continue
         spread = f"{sum(scores) / len(scores):.3f} ({min(scores):.3f} to {max(scores):.3f})"
         lines.append(f"  {core:20} {spread}  lr {best['learning_rate']:g}")
-    lines.append(f"  {'chance':20} {task['chance']:.3f}")
-    if task["shortcut"] is not None:
-        lines.append(f"  {'shortcut':20} {task['shortcut']:.3f}")
+    lines += [f"  {line:20} {task[line]:.3f}" for line in ("chance", "shortcut") if task[line] is not None]
     return "\n".join(lines)
 
 

@@ -58,7 +58,7 @@ def test_unknown_mistakes_are_answered_with_the_nearest():
 def test_smoke_preset_runs_every_mistake(tmp_path):
     experiment = PortMistakesExperiment.from_preset("smoke")
     runs = experiment.runs()
-    assert {run.core for run in runs} == {"none", *MISTAKES}
+    assert {run.contestant for run in runs} == {"none", *MISTAKES}
     records = [experiment.train(run, tmp_path, progress=False) for run in runs]
     record = experiment.record(records)
     assert set(record["best"]) == {"none", *MISTAKES}

@@ -78,7 +78,7 @@ class RelationalMemory(Core):
 
     @classmethod
     def of_width(cls, input_size: int, width: int, **options) -> "RelationalMemory":
-        """Return a memory whose rows have `width` features: four slots and four heads unless `options` say otherwise."""
+        """Return a memory whose rows have `width` features: four slots and four heads unless told otherwise."""
         options = {"num_slots": 4, "num_heads": 4} | options
         return cls(input_size, head_size=width // options["num_heads"], **options)
 

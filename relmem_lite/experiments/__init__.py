@@ -1,12 +1,12 @@
 """Named experiments: what is compared with what, at which size."""
 
 from relmem_lite.core import nearest
-from relmem_lite.experiments.comparison import ComparisonExperiment, ComparisonRun
+from relmem_lite.experiments.comparison import ComparisonExperiment
 from relmem_lite.experiments.experiment import (
     Experiment,
     Run,
     WorkerKilledError,
-    best_learning_rates,
+    best_learning_rate,
     is_first_process,
     run_experiment,
 )
@@ -23,14 +23,13 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
 __all__ = [
     "EXPERIMENTS",
     "ComparisonExperiment",
-    "ComparisonRun",
     "Experiment",
     "GatingExperiment",
     "NthFarthestExperiment",
     "PortMistakesExperiment",
     "Run",
     "WorkerKilledError",
-    "best_learning_rates",
+    "best_learning_rate",
     "find_experiment",
     "is_first_process",
     "run_experiment",

@@ -28,24 +28,26 @@ from relmem_lite.training.settings import positive_float
 
 
 class Run(NamedTuple):
-    """One run of an experiment's grid; `core` is the contestant, which most often is a core."""
+    """One run of an experiment's grid."""
 
-    core: str
+    contestant: str
     learning_rate: float
     seed: int
 
     @property
     def name(self) -> str:
         """The run's folder."""
-        return f"{self.core}-lr{self.learning_rate:g}-seed{self.seed}"
+        contestant = self.contestant.replace(", ", "-").replace(" ", "")
+        return f"{contestant}-lr{self.learning_rate:g}-seed{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment(TrainingBudget):
     """Contestants against one another: each with every learning rate and every seed, on the same budget.
 
-    A subclass is one named experiment: it adds its own settings, and says what they mean: which contestants, what
-    task, and what model each contestant is.
+    A subclass is one named experiment: it adds its own settings, and says what they mean: which contestants, and what
+    task and model each of them is. A contestant is a point on the experiment's axes, such as a core, or a core and a
+    depth; what is asked about it gets the point as keywords.
 
     Raises:
         TypeError, ValueError: a setting that makes no sense, by name.
@@ -83,20 +85,20 @@ class Experiment(TrainingBudget):
             raise ValueError(nearest(preset, list(cls.presets), "preset"))
         return cls(preset=preset, **cls.presets[preset])
 
-    def contestants(self) -> tuple[str, ...]:
-        """Return the names of what is compared."""
+    def contestants(self) -> dict[str, dict]:
+        """Return the title of each contestant and its point: the plain values that set it apart from the others."""
         raise NotImplementedError(f"{type(self).__name__} names no contestants")
 
-    def task(self) -> Task:
-        """Return the task that every run is trained on."""
+    def task(self, **point) -> Task:
+        """Return the task that a contestant is trained on."""
         raise NotImplementedError(f"{type(self).__name__} names no task")
 
-    def model(self, contestant: str) -> SequenceModel:
+    def model(self, **point) -> SequenceModel:
         """Return a contestant as a fresh model."""
         raise NotImplementedError(f"{type(self).__name__} builds no model")
 
-    def tests(self) -> dict[str, Task]:
-        """Return further tasks that every trained model is scored on, by the name of the score; none by default."""
+    def tests(self, **point) -> dict[str, Task]:
+        """Return further tasks that a trained model is scored on, by the name of the score; none by default."""
         return {}
 
     def runs(self) -> list[Run]:
@@ -114,42 +116,62 @@ class Experiment(TrainingBudget):
         here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         if not here.get(self.accelerator, True):
             raise ValueError(f"accelerator is {self.accelerator}, but torch finds none here: try auto or cpu.")
-        self.task()
-        self.tests()
         for run in self.runs():
             TrainingSettings(**self.budget(), learning_rate=run.learning_rate, seed=run.seed)
-        with torch.device("meta"):
-            for core in {run.core for run in self.runs()}:
-                self.model(core)
+        for point in self.contestants().values():
+            self.task(**point)
+            self.tests(**point)
+            with torch.device("meta"):
+                self.model(**point)
 
     def train(self, run: Run, directory: Path | None = None, progress: bool = True) -> RunRecord:
         """Train one run of the grid, or go on with it, or read its record if it is done."""
         torch.manual_seed(run.seed)
         settings = TrainingSettings(**self.budget(), learning_rate=run.learning_rate, seed=run.seed)
+        point, labels = self.contestants()[run.contestant], self.labels(run)
         folder = None if directory is None else directory / run.name
-        options = {"directory": folder, "labels": run._asdict(), "tests": self.tests(), "progress": progress}
+        options = {"directory": folder, "labels": labels, "tests": self.tests(**point), "progress": progress}
         try:
-            return train(self.model(run.core), self.task(), settings, **options)
+            return train(self.model(**point), self.task(**point), settings, **options)
         except TrainingDivergedError as error:
             print(f"{run.name}: {error}", file=sys.stderr)
-            return RunRecord({"labels": run._asdict(), "settings": asdict(settings)}, [], {}, "diverged", {})
+            return RunRecord({"labels": labels, "settings": asdict(settings)}, [], {}, "diverged", {})
+
+    def labels(self, run: Run) -> dict:
+        """Return what tells a run's record apart: its contestant's point, learning rate and seed."""
+        return self.contestants()[run.contestant] | {"learning_rate": run.learning_rate, "seed": run.seed}
 
     def record(self, records: Iterable[RunRecord]) -> dict:
         """Return the experiment's record: its settings, its task's lines, every run, and each contestant's best.
 
-        "seconds" are those of all runs, one after another; workers share them.
+        What differs between the contestants' tasks is left out, or None. "seconds" are those of all runs, one after
+        another; workers share them.
         """
-        records = list(records)
-        task = self.task()
+        records, points = list(records), self.contestants()
+        tasks = [self.task(**point) for point in points.values()]
+        lines = [
+            describe(task) | {"score": task.score_name, "chance": task.chance, "shortcut": task.shortcut}
+            for task in tasks
+        ]
+        shared = {key: value for key, value in lines[0].items() if all(line.get(key) == value for line in lines)}
+        best = {}
+        for title, point in points.items():
+            own = [record for record in records if record.run["labels"].items() >= point.items()]
+            best[title] = point | best_learning_rate(own, tasks[0].score_name)
         return {
             "experiment": self.name,
             "preset": self.preset,
             "settings": asdict(self),
-            "task": describe(task) | {"score": task.score_name, "chance": task.chance, "shortcut": task.shortcut},
-            "best": best_learning_rates(records, task.score_name),
+            "task": {"chance": None, "shortcut": None} | shared,
+            "best": best,
             "runs": [asdict(record) for record in records],
             "seconds": round(sum(record.curve[-1]["seconds"] for record in records if record.curve), 1),
         }
+
+
+def one_axis(names: Iterable[str]) -> dict[str, dict]:
+    """Return contestants that differ in their core alone, or in what an experiment calls so."""
+    return {name: {"core": name} for name in names}
 
 
 def some(name: str, values: tuple, known: Iterable[str] | None = None, what: str = "") -> None:
@@ -167,24 +189,20 @@ def some(name: str, values: tuple, known: Iterable[str] | None = None, what: str
             raise ValueError(nearest(value, list(known), what))
 
 
-def best_learning_rates(records: Iterable[RunRecord], score: str) -> dict[str, dict]:
-    """For each core, choose the learning rate whose seeds score best on the held-out samples of the last evaluation.
+def best_learning_rate(records: Iterable[RunRecord], score: str) -> dict:
+    """Choose the learning rate whose seeds score best on the held-out samples of the last evaluation.
 
     Returns:
-        By core, its "learning_rate" and its "scores", the test score of each seed at that rate. A core whose runs all
-        diverged has learning_rate None and no scores.
+        The "learning_rate" and the "scores", the test score of each seed at that rate; None and no scores if all runs
+        diverged.
     """
-    by_core: dict[str, dict[float, list[RunRecord]]] = defaultdict(lambda: defaultdict(list))
+    by_rate: dict[float, list[RunRecord]] = defaultdict(list)
     for record in records:
-        labels = record.run["labels"]
-        by_core[labels["core"]][labels["learning_rate"]].append(record)
-    best = {}
-    for core, by_rate in by_core.items():
-        # One diverged seed disqualifies a learning rate: nobody would choose it.
-        whole = {rate: group for rate, group in by_rate.items() if all(record.curve for record in group)}
-        rate = max(whole, key=lambda rate: mean(r.curve[-1][score] for r in whole[rate]), default=None)
-        best[core] = {"learning_rate": rate, "scores": [r.scores[score] for r in whole.get(rate, [])]}
-    return best
+        by_rate[record.run["labels"]["learning_rate"]].append(record)
+    # One diverged seed disqualifies a learning rate: nobody would choose it.
+    whole = {rate: group for rate, group in by_rate.items() if all(record.curve for record in group)}
+    rate = max(whole, key=lambda rate: mean(r.curve[-1][score] for r in whole[rate]), default=None)
+    return {"learning_rate": rate, "scores": [record.scores[score] for record in whole.get(rate, [])]}
 
 
 def run_experiment(experiment: Experiment, directory: Path, report: Callable[[str], None] = print) -> dict:
@@ -201,12 +219,13 @@ def run_experiment(experiment: Experiment, directory: Path, report: Callable[[st
     Returns:
         The experiment's record.
     """
-    runs, task = experiment.runs(), experiment.task()
+    runs = experiment.runs()
+    score_name = experiment.task(**next(iter(experiment.contestants().values()))).score_name
     records: dict[Run, RunRecord] = {}
 
     def finished(run: Run, record: RunRecord) -> None:
         records[run] = record
-        score = f"{task.score_name} {record.scores[task.score_name]:.3f}" if record.scores else record.stopped
+        score = f"{score_name} {record.scores[score_name]:.3f}" if record.scores else record.stopped
         if is_first_process():
             report(f"[{len(records)}/{len(runs)}] {run.name}: {score}")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from relmem_lite.cores import LSTM, RelationalMemory
-from relmem_lite.experiments.experiment import Experiment, some
+from relmem_lite.experiments.experiment import Experiment, one_axis, some
 from relmem_lite.models import SequenceModel, match_parameters
 from relmem_lite.tasks import Copying
 
@@ -82,16 +82,16 @@ class GatingExperiment(Experiment):
         super().__post_init__()
         some("variants", self.variants, VARIANTS, "variant")
 
-    def contestants(self) -> tuple[str, ...]:
-        return self.variants
+    def contestants(self) -> dict[str, dict]:
+        return one_axis(self.variants)
 
-    def task(self) -> Copying:
+    def task(self, core: str | None = None) -> Copying:
         return self._copying(self.num_distractors)
 
-    def tests(self) -> dict[str, Copying]:
+    def tests(self, core: str | None = None) -> dict[str, Copying]:
         return {f"accuracy_after_{number}": self._copying(number) for number in self.test_distractors}
 
-    def model(self, contestant: str) -> SequenceModel:
+    def model(self, core: str) -> SequenceModel:
         """Return a fresh model of a variant, as wide as the parameters of gate unit allow."""
         task = self.task()
 
@@ -105,7 +105,7 @@ class GatingExperiment(Experiment):
             # The relational memory's forget gate starts open by a bias of 1; the LSTM gets the same start.
             return SequenceModel(LSTM(task.input_size, hidden_size, forget_bias=1.0), task.output_size, self.head_sizes)
 
-        options = VARIANTS[contestant]
+        options = VARIANTS[core]
         if options is None:
             return match_parameters(lstm, relational_memory(self.head_size))
         if options["gate"] == "unit":

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from relmem_lite.cores import CORES, RelationalMemory, find_core
-from relmem_lite.experiments.experiment import Experiment, some
+from relmem_lite.experiments.experiment import Experiment, one_axis, some
 from relmem_lite.models import SequenceModel, match_parameters
 from relmem_lite.tasks import NthFarthest
 
@@ -64,13 +64,13 @@ class NthFarthestExperiment(Experiment):
         super().__post_init__()
         some("cores", self.cores, CORES, "core")
 
-    def contestants(self) -> tuple[str, ...]:
-        return self.cores
+    def contestants(self) -> dict[str, dict]:
+        return one_axis(self.cores)
 
-    def task(self) -> NthFarthest:
+    def task(self, core: str | None = None) -> NthFarthest:
         return NthFarthest(self.num_items, self.item_size)
 
-    def model(self, contestant: str) -> SequenceModel:
+    def model(self, core: str) -> SequenceModel:
         """Return a fresh model; cores other than the relational memory are as wide as its parameters allow."""
         task = self.task()
 
@@ -78,13 +78,13 @@ class NthFarthestExperiment(Experiment):
             sizes = {"num_slots": self.num_slots, "num_heads": self.num_heads, "head_size": self.head_size}
             return SequenceModel(RelationalMemory(task.input_size, **sizes), task.output_size, self.head_sizes)
 
-        if contestant == "relational_memory":
+        if core == "relational_memory":
             return relational_memory()
         # The relational memory's forget gate starts open by a bias of 1; the LSTM gets the same start.
-        options = {"forget_bias": 1.0} if contestant == "lstm" else {}
+        options = {"forget_bias": 1.0} if core == "lstm" else {}
         return match_parameters(
             lambda width: SequenceModel(
-                find_core(contestant)(task.input_size, width, **options), task.output_size, self.head_sizes
+                find_core(core)(task.input_size, width, **options), task.output_size, self.head_sizes
             ),
             relational_memory(),
         )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from relmem_lite.core import Core, nearest
 from relmem_lite.cores import RelationalMemory
-from relmem_lite.experiments.experiment import Experiment, some
+from relmem_lite.experiments.experiment import Experiment, one_axis, some
 from relmem_lite.models import SequenceModel
 from relmem_lite.tasks import NthFarthest
 
@@ -162,13 +162,13 @@ class PortMistakesExperiment(Experiment):
         super().__post_init__()
         some("mistakes", self.mistakes, ["none", *MISTAKES], "mistake")
 
-    def contestants(self) -> tuple[str, ...]:
-        return self.mistakes
+    def contestants(self) -> dict[str, dict]:
+        return one_axis(self.mistakes)
 
-    def task(self) -> NthFarthest:
+    def task(self, core: str | None = None) -> NthFarthest:
         return NthFarthest(self.num_items, self.item_size)
 
-    def model(self, contestant: str) -> SequenceModel:
+    def model(self, core: str) -> SequenceModel:
         """Return a fresh model around the relational memory that makes this mistake."""
         task = self.task()
         memory = PortedMemory(
@@ -176,6 +176,6 @@ class PortMistakesExperiment(Experiment):
             num_slots=self.num_slots,
             num_heads=self.num_heads,
             head_size=self.head_size,
-            mistake=None if contestant == "none" else contestant,
+            mistake=None if core == "none" else core,
         )
         return SequenceModel(memory, task.output_size, self.head_sizes)
