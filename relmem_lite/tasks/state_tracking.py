@@ -25,12 +25,17 @@ def _symmetric(size: int) -> Tensor:
     return index[(products * places).sum(-1)]
 
 
+def _place(*permutation: int) -> int:
+    """The number of a permutation among all of its size, in the order of `_symmetric`."""
+    return list(permutations(range(len(permutation)))).index(permutation)
+
+
 # Each group's table, and the elements that are moves.
 _GROUPS = {
     "parity": (lambda: _cyclic(2), (0, 1)),
     "cycle": (lambda: _cyclic(5), (0, 1, 4)),
-    "s3": (lambda: _symmetric(3), range(6)),
-    "s5": (lambda: _symmetric(5), range(120)),
+    "s3": (lambda: _symmetric(3), (_place(1, 0, 2), _place(1, 2, 0))),
+    "s5": (lambda: _symmetric(5), (_place(1, 0, 2, 3, 4), _place(1, 2, 3, 4, 0))),
 }
 
 
