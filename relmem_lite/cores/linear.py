@@ -104,13 +104,6 @@ def _alike(recurrence: Recurrence, initial: Tensor) -> tuple[Tensor, Tensor, Ten
     return recurrence.a.to(dtype), recurrence.b.to(dtype), initial.to(dtype)
 
 
-def blend(keep_logits: Tensor, candidate: Tensor) -> Recurrence:
-    """h_t = a_t h_{t-1} + (1 - a_t) c_t with a_t = sigmoid(keep_logits): the old state or the candidate, in shares."""
-    keep = torch.sigmoid(keep_logits)
-    # (1 - a) c as c - a c: one pass over memory instead of two
-    return Recurrence(keep, torch.addcmul(candidate, keep, candidate, value=-1))
-
-
 def full_precision(tensor: Tensor) -> Tensor:
     """The tensor in float32 if it has 16 bits: for exponents and angles, whose errors a long memory multiplies."""
     return tensor.float() if tensor.dtype.itemsize < 4 else tensor

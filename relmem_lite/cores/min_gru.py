@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import linear, logsigmoid
 
 from relmem_lite.core import positive_int
-from relmem_lite.cores.linear import LinearRecurrence, Recurrence, blend, full_precision
+from relmem_lite.cores.blend import blend
+from relmem_lite.cores.linear import LinearRecurrence, Recurrence, full_precision
 
 
 class _MinimalRecurrence(LinearRecurrence):
@@ -24,7 +25,7 @@ class _MinimalRecurrence(LinearRecurrence):
     def coefficients(self, inputs: Tensor) -> Recurrence:
         keep_logits, candidate = self._keep_logits(inputs), self.candidate(inputs)
         if not self.log_space:
-            return blend(keep_logits, candidate)
+            return Recurrence(*blend(keep_logits, candidate))
         logits, dtype = full_precision(keep_logits), candidate.dtype
         # log a_t = log sigmoid(k),   log b_t = log(1 - a_t) + log g(h~_t)            appendix B
         log_a = logsigmoid(logits)
@@ -77,8 +78,9 @@ class MinGRU(_MinimalRecurrence):
         self.gate = nn.Linear(input_size, hidden_size)
 
     def _keep_logits(self, inputs: Tensor) -> Tensor:
-        # 1 - sigmoid(k) = sigmoid(-k), which keeps its digits where the gate is nearly open
-        return -self.gate(inputs)
+        # 1 - sigmoid(k) = sigmoid(-k), which keeps its digits where the gate is nearly open. The weights are negated
+        # rather than k, which is as exact and does not pass over the whole sequence once more.
+        return linear(inputs, -self.gate.weight, -self.gate.bias)
 
 
 class MinLSTM(_MinimalRecurrence):

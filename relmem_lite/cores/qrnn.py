@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from relmem_lite.core import nearest, positive_int
-from relmem_lite.cores.linear import LinearRecurrence, Recurrence, blend
+from relmem_lite.cores.blend import blend
+from relmem_lite.cores.linear import LinearRecurrence, Recurrence
 
 
 class QRNNState(NamedTuple):
@@ -74,9 +75,9 @@ class QRNN(LinearRecurrence):
         if self.activation == "tanh":
             candidate = candidate.tanh()
         # c_t = f_t c_{t-1} + (1 - f_t) z_t            equations 3 and 4
-        recurrence = blend(self.forget_gate(windows), candidate)
+        keep, write = blend(self.forget_gate(windows), candidate)
         output_gate = torch.sigmoid(self.output_gate(windows)) if self.pooling == "fo" else None
-        return recurrence._replace(read=output_gate, context=context)
+        return Recurrence(keep, write, output_gate, context)
 
     def read_out(self, hidden: Tensor, read: Tensor | None, initial: Tensor) -> Tensor:
         # h_t = o_t c_t            equation 4

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from relmem_lite.core import Shape, positive_int
 from relmem_lite.cores.attention import attend, extended
+from relmem_lite.cores.blend import blend
 from relmem_lite.cores.heads import head_size, width_of_heads
-from relmem_lite.cores.linear import LinearRecurrence, Recurrence, blend
+from relmem_lite.cores.linear import LinearRecurrence, Recurrence
 
 
 class _HighwayRecurrence(LinearRecurrence):
@@ -51,8 +52,8 @@ class SRU(_HighwayRecurrence):
 
     def coefficients(self, inputs: Tensor) -> Recurrence:
         # c_t = f_t c_{t-1} + (1 - f_t) W x_t            section 2
-        recurrence = blend(self.forget_gate(inputs), self.candidate(inputs))
-        return recurrence._replace(read=(torch.sigmoid(self.reset_gate(inputs)), inputs))
+        keep, write = blend(self.forget_gate(inputs), self.candidate(inputs))
+        return Recurrence(keep, write, read=(torch.sigmoid(self.reset_gate(inputs)), inputs))
 
 
 class SRUPlusPlusState(NamedTuple):
@@ -106,6 +107,5 @@ class SRUPlusPlus(_HighwayRecurrence):
         candidate, gates = self.output(self.norm(attended)).tensor_split([self.output_size], dim=-1)
         forget_logits, reset_logits = (gates + self.bias).chunk(2, dim=-1)
         # c_t = f_t c_{t-1} + (1 - f_t) u_t
-        return blend(forget_logits, candidate)._replace(
-            read=(torch.sigmoid(reset_logits), inputs), context=(keys, values)
-        )
+        keep, write = blend(forget_logits, candidate)
+        return Recurrence(keep, write, read=(torch.sigmoid(reset_logits), inputs), context=(keys, values))
