@@ -10,8 +10,7 @@ def head_size(width: int, num_heads: int, *, even: bool = False) -> int:
         TypeError, ValueError: a number that is not a whole number of at least 1, heads that do not divide the width,
             or heads of odd size where `even` is asked for.
     """
-    positive_int("num_heads", num_heads)
-    unit = num_heads * (2 if even else 1)
+    unit = positive_int("num_heads", num_heads) * (2 if even else 1)
     if width % unit:
         share = f"{num_heads} heads of even size" if even else f"{num_heads} heads"
         below, above = width // unit * unit, width_of_heads(width, num_heads, even=even)
@@ -23,6 +22,10 @@ def head_size(width: int, num_heads: int, *, even: bool = False) -> int:
 
 
 def width_of_heads(width: int, num_heads: int, *, even: bool = False) -> int:
-    """Return the next width, from `width` up, that `num_heads` heads divide."""
-    unit = num_heads * (2 if even else 1)
+    """Return the next width, from `width` up, that `num_heads` heads divide.
+
+    Raises:
+        TypeError, ValueError: a number of heads that is not a whole number of at least 1.
+    """
+    unit = positive_int("num_heads", num_heads) * (2 if even else 1)
     return -(-width // unit) * unit

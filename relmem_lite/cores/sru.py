@@ -85,7 +85,6 @@ class SRUPlusPlus(_HighwayRecurrence):
 
     def __init__(self, input_size: int, hidden_size: int, *, attention_size: int | None = None, num_heads: int = 1):
         positive_int("hidden_size", hidden_size)
-        positive_int("num_heads", num_heads)
         if attention_size is None:
             attention_size = width_of_heads(-(-hidden_size // 4), num_heads)
         head_size(positive_int("attention_size", attention_size), num_heads)
