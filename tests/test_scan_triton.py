@@ -138,13 +138,14 @@ LENGTHS = [1, 2, 3, 63, 64, 65, 100]
 @pytest.mark.parametrize("channels", [1, 3, 128, 130])
 @pytest.mark.parametrize("time", LENGTHS)
 def test_kernels_equal_loop(run, time, channels, with_h0):
-    run(_check_against_loop, (2, time, channels), with_h0, torch.float32, "wide")
+    batch = 1 if channels == 130 else 2  # 130 channels take five programs as it is
+    run(_check_against_loop, (batch, time, channels), with_h0, torch.float32, "wide")
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
 @pytest.mark.parametrize("channels", [3, 128])
 @pytest.mark.parametrize("time", LENGTHS)
-def test_kernels_equal_loop_in_each_dtype(run, time, channels, dtype):
+def test_kernels_equal_loop_in_other_dtypes(run, time, channels, dtype):
     run(_check_against_loop, (1, time, channels), time % 2 == 0, dtype, "wide")
 
 
@@ -194,7 +195,7 @@ def _check_confined(device, name, value, time, tiles):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")], ids=str)
-@pytest.mark.parametrize(("time", "tiles"), [(0, "wide"), (7, "wide"), (8, "wide"), (19, "wide"), (9, "tall")])
+@pytest.mark.parametrize(("time", "tiles"), [(0, "wide"), (7, "wide"), (8, "wide"), (9, "tall")])
 @pytest.mark.parametrize("name", ["a", "b", "h0", "grad"])
 def test_not_a_number_stays_in_its_channel_and_its_direction_of_time(run, name, time, value, tiles):
     run(_check_confined, name, value, time, tiles)
