@@ -9,6 +9,7 @@ from torch.nn.functional import conv1d
 
 from relmem_lite.core import Core, Shape, State, positive_int
 from relmem_lite.cores import find_core
+from relmem_lite.tasks import Task
 
 
 class SequenceModel(nn.Module):
@@ -200,6 +201,32 @@ class Stack(Core):
             stream, block_state = run(block, stream, block._state([next(parts) for _ in block.state_shapes]))
             kept += block._parts(block_state)
         return self.norm(stream), self._state(kept)
+
+
+def stacked_model(
+    cores: Sequence[str | Callable[[int], Core]], task: Task, parameters: int, **options
+) -> SequenceModel:
+    """Return a model for a task: encoder, stack of cores and linear head, of about so many parameters in all.
+
+    The width follows from the number of parameters, in multiples of 8, so that heads divide it.
+
+    Args:
+        cores: names of cores, from first to last, or functions that make one of a width.
+        task: says what goes in, tokens or features, and what comes out.
+        parameters: how many numbers the model may learn.
+        options: those of `Stack`, such as `convolution=0`.
+
+    Raises:
+        ValueError: as `Stack`, or if even the narrowest model has more than twice as many parameters.
+    """
+
+    def build(eighth: int) -> SequenceModel:
+        width = 8 * eighth
+        encoder = nn.Embedding(task.num_tokens, width) if task.num_tokens else nn.Linear(task.input_size, width)
+        made = [core if isinstance(core, str) else core(width) for core in cores]
+        return SequenceModel(Stack(made, width, **options), task.output_size, (), encoder)
+
+    return match_parameters(build, parameters)
 
 
 def num_parameters(module: nn.Module) -> int:

@@ -13,10 +13,19 @@ from relmem_lite.experiments.experiment import (
 from relmem_lite.experiments.gating import GatingExperiment
 from relmem_lite.experiments.nth_farthest import NthFarthestExperiment
 from relmem_lite.experiments.port_mistakes import PortMistakesExperiment
+from relmem_lite.experiments.selective_copying import SelectiveCopyingExperiment
+from relmem_lite.experiments.state_tracking import StateTrackingExperiment
 
 EXPERIMENTS: dict[str, type[Experiment]] = {
     experiment.name: experiment
-    for experiment in (ComparisonExperiment, GatingExperiment, NthFarthestExperiment, PortMistakesExperiment)
+    for experiment in (
+        ComparisonExperiment,
+        GatingExperiment,
+        NthFarthestExperiment,
+        PortMistakesExperiment,
+        SelectiveCopyingExperiment,
+        StateTrackingExperiment,
+    )
 }
 """Every experiment by the name that `relmem run` takes."""
 
@@ -28,6 +37,8 @@ __all__ = [
     "NthFarthestExperiment",
     "PortMistakesExperiment",
     "Run",
+    "SelectiveCopyingExperiment",
+    "StateTrackingExperiment",
     "WorkerKilledError",
     "best_learning_rate",
     "find_experiment",
