@@ -829,3 +829,21 @@ def test_state_grows_with_time_in_attention_alone(name):
         assert floats - core.state_size(0) == GROWS.get(name, 0) * time
     if name in KEPT:
         assert core.state_size(0) == KEPT[name]
+
+
+@pytest.mark.parametrize("make", [RWKV, SLSTM])
+def test_an_empty_weight_fits_into_float16(make):
+    core = make(4, 6).half()
+    assert all(part.isfinite().all() for part in core.initial_state(2))
+
+
+@pytest.mark.parametrize("make", [MinGRU, MinLSTM])
+def test_a_carried_state_of_zero_gets_its_gradient_in_log_space(make):
+    torch.manual_seed(0)
+    core = make(4, 6, log_space=True).double()
+    state = torch.zeros(1, 6, dtype=torch.float64, requires_grad=True)
+    inputs = torch.randn(1, 5, 4, dtype=torch.float64)
+    core(inputs, state)[1].sum().backward()
+    with record(core) as recording:
+        core(inputs)
+    assert torch.allclose(state.grad, recording["keep"].prod(dim=1))

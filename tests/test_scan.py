@@ -305,7 +305,7 @@ def test_methods_that_are_not_here_say_what_is():
     assert available_methods("cuda")[0] in ("triton", "chunked")
 
 
-@pytest.mark.parametrize("name", ["a", "b", "h0"])
+@pytest.mark.parametrize("name", ["a", "b"])
 def test_log_space_refuses_what_has_no_logarithm(name):
     inputs = dict(zip(["a", "b", "h0"], draw(1, 3, 2), strict=True))
     inputs[name].view(-1)[1] = -0.5

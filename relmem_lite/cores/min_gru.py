@@ -7,6 +7,7 @@ from torch.nn.functional import linear, logsigmoid
 from relmem_lite.core import positive_int
 from relmem_lite.cores.blend import blend
 from relmem_lite.cores.linear import LinearRecurrence, Recurrence, full_precision
+from relmem_lite.scans.log_space import scan_logs
 
 
 class _MinimalRecurrence(LinearRecurrence):
@@ -41,12 +42,7 @@ class _MinimalRecurrence(LinearRecurrence):
         if not self.log_space:
             return super()._recur(recurrence, initial)
         log_a, log_b = recurrence.read
-        # A carried state is a hidden state, not a candidate: it enters as log h_0, without g. It may have become zero.
-        log_initial = initial.to(log_a.dtype).clamp(min=torch.finfo(log_a.dtype).tiny).log()
-        # a*_t = log a_1 + ... + log a_t,   h_t = exp(a*_t + log(h_0 + sum_{s<=t} exp(log b_s - a*_s)))
-        kept = log_a.cumsum(1)
-        sums = torch.cat([log_initial.unsqueeze(1), log_b - kept], dim=1).logcumsumexp(1)[:, 1:]
-        return (kept + sums).exp().to(recurrence.a.dtype)
+        return scan_logs(log_a, log_b, initial.to(log_a.dtype)).to(recurrence.a.dtype)
 
     def _check_state(self, state: Tensor, *details) -> None:
         super()._check_state(state, *details)

@@ -64,7 +64,7 @@ class RWKV(LinearRecurrence):
     def initial_state(self, batch_size: int) -> RWKVState:
         """Return the state before the first step: sums and last input of zero, and an exponent below all others."""
         state = super().initial_state(batch_size)
-        return state._replace(exponent=state.exponent.fill_(_NOTHING))
+        return state._replace(exponent=state.exponent.fill_(max(_NOTHING, torch.finfo(state.exponent.dtype).min)))
 
     def coefficients(self, inputs: Tensor, last_input: Tensor, exponent: Tensor) -> Recurrence:
         # r_t, k_t, v_t = W (mu x_t + (1 - mu) x_{t-1})            equations 11 to 13

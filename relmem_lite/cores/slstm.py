@@ -65,7 +65,7 @@ class SLSTM(Core):
     def initial_state(self, batch_size: int) -> SLSTMState:
         """Return the state before the first step: zeros, and a stabiliser below every gate."""
         state = super().initial_state(batch_size)
-        return state._replace(stabiliser=state.stabiliser.fill_(_NOTHING))
+        return state._replace(stabiliser=state.stabiliser.fill_(max(_NOTHING, torch.finfo(state.stabiliser.dtype).min)))
 
     def step(self, input: Tensor, state: SLSTMState | None = None) -> tuple[Tensor, SLSTMState]:
         state = self._checked(input, state, "BI")
