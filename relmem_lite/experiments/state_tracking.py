@@ -78,7 +78,7 @@ VARIANTS: dict[str, Callable[[int], Core]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class StateTrackingExperiment(Experiment):
-    """State tracking: recurrences with and without a nonlinearity in the loop on several groups, by length and depth."""
+    """State tracking: recurrences with and without a nonlinearity in the loop, by group, length and depth."""
 
     name: ClassVar[str] = "state_tracking"
     presets: ClassVar[dict[str, dict]] = {
