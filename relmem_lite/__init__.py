@@ -26,6 +26,7 @@ from relmem_lite.cores import (
     SRUPlusPlusState,
 )
 from relmem_lite.recorder import record
+from relmem_lite.scans import scan
 
 __version__ = "0.1.0"
 
@@ -54,4 +55,5 @@ __all__ = [
     "SRUPlusPlus",
     "SRUPlusPlusState",
     "record",
+    "scan",
 ]

@@ -2,7 +2,13 @@
 
 from collections.abc import Callable
 
+from relmem_lite.bench.layers import benchmark_layers
 from relmem_lite.bench.relational_memory import benchmark_relational_memory
+from relmem_lite.bench.scan import benchmark_scan
 
-BENCHMARKS: dict[str, Callable[..., None]] = {"relational_memory": benchmark_relational_memory}
+BENCHMARKS: dict[str, Callable[..., None]] = {
+    "relational_memory": benchmark_relational_memory,
+    "scan": benchmark_scan,
+    "layers": benchmark_layers,
+}
 """Every benchmark by the name that `relmem bench` takes."""
