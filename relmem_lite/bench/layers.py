@@ -1,5 +1,6 @@
 """Every core as a layer, timed on this machine beside torch's own and beside a loop in Python."""
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -33,7 +34,7 @@ def benchmark_layers(
     memory: float = 6.0,
     record: Path | None = None,
 ) -> None:
-    """Every core as a layer, forward and backward, by length and width: time and peak memory.
+    """Every core as a layer, forward and backward, by length and width: time, peak memory, error.
 
     Args:
         rounds: Turns that each layer takes; the table gives medians.
@@ -60,7 +61,7 @@ def benchmark_layers(
                 # Attention's time grows with the square of the length.
                 if growth > 1 and (slow or large or last[name][1]["seconds"][0] * growth**2 > 20 * limit):
                     continue
-            contestants[name] = Contestant(_turn(build, size, device))
+            contestants[name] = Contestant(*_turn(build, size, device))
         for name, row in measure(contestants, rounds, limit).items():
             results.add(name, size._asdict() | row)
             last[name] = (numbers, row)
@@ -97,7 +98,10 @@ def _of_width(core: type[Core], width: int) -> Core:
     return core.of_width(width, width)
 
 
-def _turn(build: Callable[[int], nn.Module], size: Size, device: torch.device) -> Callable[[], object]:
+def _turn(
+    build: Callable[[int], nn.Module], size: Size, device: torch.device
+) -> tuple[Callable[[], object], Callable[[], float]]:
+    """Return what is timed, forward and backward, and what finds the error of the outputs against float64."""
     torch.manual_seed(0)
     layer = build(size.width).to(device)
     # As in the middle of a network, the input takes a gradient too.
@@ -106,7 +110,18 @@ def _turn(build: Callable[[int], nn.Module], size: Size, device: torch.device) -
     def turn() -> None:
         layer.zero_grad(set_to_none=True)
         inputs.grad = None
-        outputs: Tensor | tuple = layer(inputs)
-        (outputs if isinstance(outputs, Tensor) else outputs[0]).sum().backward()
+        _outputs(layer, inputs).sum().backward()
 
-    return turn
+    def error() -> float:
+        # One sequence is enough to see it, and as much as float64 should take of the memory.
+        with torch.no_grad():
+            one = inputs[:1]
+            exact = _outputs(copy.deepcopy(layer).double(), one.double())
+            return (_outputs(layer, one).double() - exact).abs().max().item()
+
+    return turn, error
+
+
+def _outputs(layer: nn.Module, inputs: Tensor) -> Tensor:
+    outputs = layer(inputs)
+    return outputs if isinstance(outputs, Tensor) else outputs[0]

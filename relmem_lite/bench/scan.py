@@ -74,11 +74,9 @@ def benchmark_scan(
         "\nThe kernel alone, into memory that is there, beside a copy of as many bytes (3 tensors forward, 5 backward):"
     )
     for row in results.extra["kernels"]:
-        took = row["forward"] + row["backward"]
-        print(
-            f"  ({row['batch']}, {row['time']}, {row['channels']}): {took * 1e3:.2f} ms, floor {row['floor'] * 1e3:.2f} ms, "
-            f"{took / row['floor']:.2f} times the floor"
-        )
+        took, floor = row["forward"] + row["backward"], row["floor"]
+        line = f"({row['batch']}, {row['time']}, {row['channels']})"
+        print(f"  {line:18} {took * 1e3:.2f} ms, floor {floor * 1e3:.2f} ms, {took / floor:.2f} times the floor")
     results.save(record)
 
 
