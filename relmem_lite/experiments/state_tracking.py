@@ -97,7 +97,9 @@ class StateTrackingExperiment(Experiment):
             "seeds": (0,),
         },
         "cpu": {
-            "steps": 1200,
+            "groups": ("s3", "s5"),
+            "parallel": ("min_gru", "mamba", "signed_min_gru"),
+            "steps": 800,
             "batch_size": 64,
             "eval_every": 100,
             "eval_samples": 512,
