@@ -67,9 +67,13 @@ class CausalConvolution(Core):
     Args:
         size: D, features of a step's input and output.
         window: steps in the sum, this one included.
+
+    Raises:
+        TypeError, ValueError: a size that is not a whole number of at least 1.
     """
 
     def __init__(self, size: int, window: int = 4):
+        positive_int("size", size)
         positive_int("window", window)
         super().__init__(size, size, {"inputs": (window - 1, size)})
         self.window = window
@@ -94,17 +98,30 @@ class Block(Core):
     """A residual block around a core: x + core(convolution(norm(x))), then x + mlp(norm(x)).
 
     Args:
-        core: reads and gives `width` features a step, or other numbers of them: then a linear layer adapts its output.
+        core: reads `width` features a step; if it gives another number of them, a linear layer adapts its output.
         width: D, features of the stream that passes by.
         convolution: window of a causal convolution before the core, 0 for none.
         expansion: hidden size of the MLP in multiples of D, 0 for no MLP.
         dropout: share of the core's and the MLP's outputs set to zero in training.
+
+    Raises:
+        TypeError, ValueError: no core, one that reads another number of features, or a size that does not fit.
     """
 
     def __init__(self, core: Core, width: int, *, convolution: int = 4, expansion: int = 2, dropout: float = 0.0):
+        for name, size in {"width": width, "convolution": convolution or 1, "expansion": expansion or 1}.items():
+            positive_int(name, size)
+        if not isinstance(core, Core):
+            raise TypeError(f"Block expected a core, got {core!r}. Names are for a Stack: Stack(['min_gru'], {width}).")
+        if core.input_size != width:
+            name = type(core).__name__
+            raise ValueError(
+                f"A block of width {width} needs a core with input_size {width}, got a {name} with input_size "
+                f"{core.input_size}. Try {name}.of_width({width}, {width})."
+            )
         window = CausalConvolution(width, convolution) if convolution else None
-        shapes = {} if window is None else {f"convolution.{name}": shape for name, shape in window.state_shapes.items()}
-        super().__init__(width, width, shapes | core.state_shapes)
+        parts = {"core": core} if window is None else {"convolution": window, "core": core}
+        super().__init__(width, width, _shapes_of(parts))
         self.norm = nn.LayerNorm(width)
         self.convolution = window
         self.core = core
@@ -175,12 +192,7 @@ class Stack(Core):
             Block(core if isinstance(core, Core) else find_core(core).of_width(width, width), width, **options)
             for core in cores
         ]
-        shapes: dict[str, Shape] = {
-            f"{number}.{name}": shape
-            for number, block in enumerate(blocks)
-            for name, shape in block.state_shapes.items()
-        }
-        super().__init__(width, width, shapes)
+        super().__init__(width, width, _shapes_of({str(number): block for number, block in enumerate(blocks)}))
         self.cores = ", ".join(type(block.core).__name__ for block in blocks)
         self.convolution, self.expansion = convolution, expansion
         self.blocks = nn.ModuleList(blocks)
@@ -203,6 +215,11 @@ class Stack(Core):
         return self.norm(stream), self._state(kept)
 
 
+def _shapes_of(parts: dict[str, Core]) -> dict[str, Shape]:
+    """State shapes of several cores, each under its core's name."""
+    return {f"{key}.{name}": shape for key, core in parts.items() for name, shape in core.state_shapes.items()}
+
+
 def stacked_model(
     cores: Sequence[str | Callable[[int], Core]], task: Task, parameters: int, **options
 ) -> SequenceModel:
@@ -217,8 +234,11 @@ def stacked_model(
         options: those of `Stack`, such as `convolution=0`.
 
     Raises:
-        ValueError: as `Stack`, or if even the narrowest model has more than twice as many parameters.
+        TypeError, ValueError: as `Stack`, or if even the narrowest model has more than twice as many parameters.
     """
+    positive_int("parameters", parameters)
+    if isinstance(cores, str):
+        raise ValueError(f"stacked_model expected a list of cores, such as ['min_gru', 'attention'], got {cores!r}.")
 
     def build(eighth: int) -> SequenceModel:
         width = 8 * eighth

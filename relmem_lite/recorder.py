@@ -24,7 +24,9 @@ class Recording(Mapping):
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._pieces:
-            known = ", ".join(self._pieces) or "nothing: the core did not run while it was recorded"
+            known = ", ".join(self._pieces) or (
+                "nothing: the core did not run while it was recorded, or is a stack, which records nothing itself"
+            )
             raise KeyError(f"{name!r} was not recorded; recorded: {known}")
         pieces = self._pieces[name]
         batches = [len(piece) for piece in pieces]
@@ -48,7 +50,15 @@ def record(core: "Core") -> Iterator[Recording]:
 
     `RelationalMemory` records "attention" (B, T, blocks, H, S, S+1: for each memory row, the weight it gives to each
     memory row and, last, to the input), "input_gate" and "forget_gate" (B, T, S, D or 1) and "memory" (B, T, S, D),
-    the state after each step. `LSTM` and `GRU` record their gates, (B, T, D), and their state.
+    the state after each step. `LSTM` and `GRU` record their gates, (B, T, D), and their state, and so does `SLSTM`,
+    its gates as stabilised.
+
+    Every core h_t = a_t h_{t-1} + b_t, from `MinGRU` to `LinearAttention`, records "keep" (a), "write" (b) and "hidden"
+    (h), each (B, T, ...) in the shape of its hidden state or one that broadcasts to it; in `S4D`, a and b are complex,
+    and "hidden" holds real and imaginary part. `CausalAttention` records "queries", "keys" and "values", (B, T, H, V).
+
+    A `Block`, a `Stack` and a `CausalConvolution` record nothing themselves: record the core of a block,
+    `record(stack.blocks[0].core)`.
 
     Example:
         >>> with record(core) as recording:

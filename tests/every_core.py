@@ -19,6 +19,8 @@ from relmem_lite import (
     RelationalMemory,
     SRUPlusPlus,
 )
+from relmem_lite.experiments.state_tracking import Reflections, SignedMinGRU
+from relmem_lite.models import Block, CausalConvolution, Stack
 
 INPUT_SIZE = 4
 
@@ -79,7 +81,34 @@ CORES = {
     "sLSTM with two heads": lambda: SLSTM(INPUT_SIZE, 6, num_heads=2, forget="sigmoid"),
     "attention": lambda: CausalAttention(INPUT_SIZE, 8),
     "attention without positions": lambda: CausalAttention(INPUT_SIZE, 6, num_heads=2, positions="none"),
+    "signed minGRU": lambda: SignedMinGRU(INPUT_SIZE, 6),
+    "reflections": lambda: Reflections(INPUT_SIZE, 6, num_reflections=2, block_size=3),
+    "convolution": lambda: CausalConvolution(INPUT_SIZE, window=3),
+    "block, wider than its stream": lambda: Block(GRU(INPUT_SIZE, 6), INPUT_SIZE),
+    "block, bare": lambda: Block(MinGRU(INPUT_SIZE, INPUT_SIZE), INPUT_SIZE, convolution=0, expansion=0),
+    "block in a block": lambda: Block(Block(SRU(INPUT_SIZE, 3), INPUT_SIZE), INPUT_SIZE, convolution=2, expansion=1),
+    "stack of minGRU and attention": lambda: Stack(["min_gru", "attention"], INPUT_SIZE),
+    "stack of LSTM and relational memory": lambda: Stack(
+        ["lstm", RelationalMemory(INPUT_SIZE, num_slots=2, num_heads=2, head_size=2)],
+        INPUT_SIZE,
+        convolution=0,
+        expansion=0,
+    ),
+    "stack of a stack and two attentions": lambda: Stack(
+        [
+            Stack(["qrnn"], INPUT_SIZE),
+            CausalAttention(INPUT_SIZE, 8, num_heads=2),
+            CausalAttention(INPUT_SIZE, 4, num_heads=1),
+        ],
+        INPUT_SIZE,
+        convolution=2,
+        expansion=0,
+    ),
 }
+
+# These show nothing to a recording; the cores of a stack are recorded one by one.
+_SILENT = (PlainStep, Reflections, CausalConvolution, Block, Stack)
+RECORDED = [name for name, make in CORES.items() if not isinstance(make(), _SILENT)]
 
 
 def make_core(name, dtype=torch.float32, seed=0):

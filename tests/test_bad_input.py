@@ -7,7 +7,25 @@ import pytest
 import torch
 from every_core import CORES, INPUT_SIZE, make_core, make_inputs, make_state, map_state, parts_of
 
-from relmem_lite import GRU, LSTM, LSTMState, RelationalMemory
+from relmem_lite import (
+    GRU,
+    LSTM,
+    QRNN,
+    RWKV,
+    S4D,
+    SLSTM,
+    SRU,
+    CausalAttention,
+    LinearAttention,
+    LSTMState,
+    Mamba,
+    MinGRU,
+    MinLSTM,
+    RelationalMemory,
+    SRUPlusPlus,
+)
+from relmem_lite.experiments.state_tracking import Reflections, SignedMinGRU
+from relmem_lite.models import CausalConvolution
 
 # A step of one's own is one's own to check.
 every_core = pytest.mark.parametrize("name", [name for name in CORES if name != "a step of one's own"])
@@ -224,12 +242,29 @@ def test_bad_batch_size_of_an_initial_state(name, batch_size, error):
 # Sizes
 
 RELATIONAL = dict(input_size=4, num_slots=3, num_heads=2, head_size=3, key_size=3, num_blocks=1, mlp_layers=2)
+PLAIN = dict(input_size=4, hidden_size=6)
 CONSTRUCTORS = {
-    LSTM: dict(input_size=4, hidden_size=6),
-    GRU: dict(input_size=4, hidden_size=6),
+    LSTM: PLAIN,
+    GRU: PLAIN,
     RelationalMemory: RELATIONAL,
+    MinGRU: PLAIN,
+    MinLSTM: PLAIN,
+    QRNN: PLAIN | dict(window=2),
+    SRU: PLAIN,
+    SRUPlusPlus: PLAIN | dict(attention_size=4, num_heads=2),
+    S4D: PLAIN | dict(state_per_channel=3),
+    Mamba: PLAIN | dict(state_per_channel=3, step_rank=2),
+    RWKV: PLAIN,
+    LinearAttention: PLAIN | dict(num_heads=2, key_size=3),
+    SLSTM: PLAIN | dict(num_heads=2),
+    CausalAttention: dict(input_size=4, hidden_size=8, num_heads=2),
+    SignedMinGRU: PLAIN,
+    Reflections: PLAIN | dict(num_reflections=2, block_size=3),
+    CausalConvolution: dict(size=4, window=3),
 }
 EVERY_SIZE = [(core, size) for core, sizes in CONSTRUCTORS.items() for size in sizes]
+# Sizes that follow from the others when they are None.
+OPTIONAL = {"key_size", "attention_size", "step_rank"}
 
 
 @pytest.mark.parametrize(("core", "size"), EVERY_SIZE, ids=lambda part: getattr(part, "__name__", part))
@@ -248,12 +283,22 @@ def test_size_that_is_no_whole_number(core, size, value):
 
 @pytest.mark.parametrize(
     ("core", "size"),
-    [pair for pair in EVERY_SIZE if pair[1] != "key_size"],
+    [pair for pair in EVERY_SIZE if pair[1] not in OPTIONAL],
     ids=lambda part: getattr(part, "__name__", part),
 )
 def test_size_of_none(core, size):
     with pytest.raises(TypeError, match=naming(size, "None")):
         core(**CONSTRUCTORS[core] | {size: None})
+
+
+@pytest.mark.parametrize(
+    ("core", "size"),
+    [pair for pair in EVERY_SIZE if pair[1] in OPTIONAL],
+    ids=lambda part: getattr(part, "__name__", part),
+)
+def test_size_that_follows_from_the_others(core, size):
+    made = core(**CONSTRUCTORS[core] | {size: None})
+    assert made(make_inputs(2, 3))[0].shape == (2, 3, made.output_size)
 
 
 @pytest.mark.parametrize("size", ["num_slots", "num_heads", "head_size"])

@@ -193,7 +193,8 @@ def test_runs_without_gradients(name):
         assert not core.step(inputs[:, 0], state)[0].requires_grad
     assert with_gradients.requires_grad
     assert not outputs.requires_grad
-    assert torch.equal(outputs, with_gradients)
+    # torch's LSTM rounds otherwise where it keeps nothing for a backward pass.
+    assert torch.allclose(outputs, with_gradients, rtol=0, atol=1e-6)
     with torch.inference_mode():
         assert torch.equal(core(inputs)[0], outputs)
 
@@ -202,7 +203,7 @@ def test_runs_without_gradients(name):
 def test_frozen_core_still_passes_gradients_to_its_input(name):
     core = make_core(name).requires_grad_(False)
     inputs = make_inputs(2, 3).requires_grad_()
-    core(inputs)[0].sum().backward()
+    core(inputs)[0].pow(3).sum().backward()  # a stack ends in a LayerNorm, whose sum no input changes
     assert inputs.grad.abs().max() > 0
     assert all(parameter.grad is None for parameter in core.parameters())
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 import torch
-from every_core import CORES, INPUT_SIZE, make_core, make_inputs, make_state, parts_of
+from every_core import CORES, INPUT_SIZE, RECORDED, make_core, make_inputs, make_state, parts_of
 
 from relmem_lite import GRU, LSTM, RelationalMemory, record
 
@@ -12,7 +12,6 @@ TOLERANCE = 1e-10
 SIZES = dict(num_slots=3, num_heads=2, head_size=4, key_size=5, num_blocks=2, mlp_layers=2)
 
 every_core = pytest.mark.parametrize("name", CORES)
-RECORDED = [name for name in CORES if name != "a step of one's own"]
 every_recorded_core = pytest.mark.parametrize("name", RECORDED)
 
 

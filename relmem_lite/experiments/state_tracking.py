@@ -18,7 +18,14 @@ class SignedMinGRU(MinGRU):
     """MinGRU whose gate may turn the state round: a_t between -1 and 1 (after Grazzi et al. 2024, section 4).
 
     h_t = a_t h_{t-1} + (1 - a_t) h~_t as in `MinGRU`, with a_t = 2 sigmoid(-k_t) - 1 in place of sigmoid(-k_t).
+
+    Args:
+        input_size: features of one step's input.
+        hidden_size: D, the size of the state and of the output.
     """
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__(input_size, hidden_size)
 
     def coefficients(self, inputs: Tensor) -> Recurrence:
         # 2 sigmoid(-k) - 1 = tanh(-k / 2)
@@ -38,9 +45,14 @@ class Reflections(Core):
         hidden_size: D, a multiple of `block_size`.
         num_reflections: factors in a step's product.
         block_size: numbers that one matrix acts on; D / block_size matrices act side by side.
+
+    Raises:
+        TypeError, ValueError: a size that is not a whole number of at least 1, or blocks that do not divide D.
     """
 
     def __init__(self, input_size: int, hidden_size: int, *, num_reflections: int = 4, block_size: int = 8):
+        positive_int("input_size", input_size)
+        positive_int("num_reflections", num_reflections)
         if positive_int("hidden_size", hidden_size) % positive_int("block_size", block_size):
             raise ValueError(f"hidden_size must be a multiple of block_size={block_size}, got {hidden_size}.")
         super().__init__(input_size, hidden_size, {"hidden": (hidden_size,)})
@@ -50,7 +62,15 @@ class Reflections(Core):
         self.write = nn.Linear(input_size, hidden_size)
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        hidden = self._checked(inputs, state, "BTI").unflatten(-1, (-1, self.block_size))  # (B, blocks, block)
+        return self._turn(inputs, self._checked(inputs, state, "BTI"))
+
+    def step(self, input: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        state = self._checked(input, state, "BI")
+        outputs, state = self._turn(input.unsqueeze(1), state)
+        return outputs.squeeze(1), state
+
+    def _turn(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = state.unflatten(-1, (-1, self.block_size))  # (B, blocks, block)
         shape = (self.num_reflections, -1, self.block_size)
         directions = nn.functional.normalize(self.directions(inputs).unflatten(-1, shape), dim=-1)
         strengths = 2 * self.strengths(inputs).sigmoid().unflatten(-1, (self.num_reflections, -1))
@@ -63,10 +83,6 @@ class Reflections(Core):
             hidden = hidden + b
             outputs.append(hidden.flatten(1))
         return torch.stack(outputs, dim=1), outputs[-1]
-
-    def step(self, input: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        outputs, state = self(input.unsqueeze(1), state)
-        return outputs.squeeze(1), state
 
 
 VARIANTS: dict[str, Callable[[int], Core]] = {
