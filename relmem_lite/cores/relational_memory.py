@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from relmem_lite.core import Core, nearest, positive_int
+from relmem_lite.cores.heads import width_of_heads
 
 
 class RelationalMemory(Core):
@@ -78,9 +79,13 @@ class RelationalMemory(Core):
 
     @classmethod
     def of_width(cls, input_size: int, width: int, **options) -> "RelationalMemory":
-        """Return a memory whose rows have `width` features: four slots and four heads unless told otherwise."""
+        """Return a memory with rows of about `width` features, the next width that its heads divide.
+
+        It has four slots and four heads unless told otherwise.
+        """
         options = {"num_slots": 4, "num_heads": 4} | options
-        return cls(input_size, head_size=width // options["num_heads"], **options)
+        row_size = width_of_heads(positive_int("width", width), options["num_heads"])
+        return cls(input_size, head_size=row_size // options["num_heads"], **options)
 
     def reset_parameters(self) -> None:
         """Draw weights from a normal distribution of std 1/sqrt(fan_in), cut off at two std; set biases to zero."""

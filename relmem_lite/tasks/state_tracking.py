@@ -47,8 +47,8 @@ class StateTracking(Task):
 
     Args:
         group: "parity" (is the number of ones odd?), "cycle" (stand still, step left or step right on a ring of five),
-            "s3" or "s5" (how have 3 or 5 things been shuffled? any permutation is a move). S5 is not solvable: that
-            is what sets it apart from the others.
+            "s3" or "s5" (how have 3 or 5 things been shuffled? a move swaps the first two, or shifts all by one place).
+            S5 is not solvable: that is what sets it apart from the others.
         time: steps in a sample.
         min_time: first step at which an answer is asked for; from there on at every step.
 
