@@ -1,9 +1,15 @@
+import json
+
 import pytest
 import torch
 
+import relmem_lite
 from relmem_lite import RelationalMemory
+from relmem_lite.bench import layers, scan
+from relmem_lite.bench.memory import peak_bytes
 from relmem_lite.bench.relational_memory import SIZES, direct_forward
 from relmem_lite.bench.timing import ratio, summary, take_turns
+from relmem_lite.scans import available_methods
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -38,3 +44,66 @@ def test_contestants_take_turns_and_the_first_round_is_not_timed():
 def test_a_ratio_is_taken_round_by_round():
     assert ratio([2.0, 30.0, 8.0], [1.0, 10.0, 2.0]).median == 3.0
     assert summary([1.0, 2.0, 3.0, 4.0, 5.0]) == (3.0, 2.0, 4.0)
+
+
+def test_peak_memory_counts_what_is_held_at_once():
+    def run():
+        first = torch.zeros(1000, 1000)
+        second = first + 1
+        del first
+        return second + 1
+
+    assert peak_bytes(run) == pytest.approx(8e6, rel=0.01)
+
+
+def test_memory_of_a_training_step_grows_with_its_length_and_no_faster():
+    core = relmem_lite.MinGRU(8, 8)
+
+    def peak(time):
+        inputs = torch.randn(4, time, 8)
+        return peak_bytes(lambda: core(inputs)[0].sum().backward())
+
+    assert peak(4000) < 2.1 * peak(2000)
+
+
+@pytest.mark.parametrize("module", [scan, layers])
+def test_benchmarks_fill_one_table_and_one_record(module, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(module, "SIZES", [module.Size(2, 3, 8), module.Size(2, 6, 8)])
+    if module is scan:
+        monkeypatch.setattr(module, "_promised", lambda device: [module.Size(2, 6, 8)])
+        module.benchmark_scan(rounds=1, record=tmp_path / "record.json")
+        expected, exact = {*available_methods("cpu"), "naive loop"}, 1e-3
+    else:
+        module.benchmark_layers(rounds=1, record=tmp_path / "record.json")
+        expected, exact = set(layers.layers()), 1e-4
+    record = json.loads((tmp_path / "record.json").read_text())
+    for time in (3, 6):
+        rows = {row[record["what"]]: row for row in record["rows"] if row["time"] == time}
+        assert set(rows) >= expected
+        for row in rows.values():
+            assert 0 < row["seconds"][1] <= row["seconds"][0] <= row["seconds"][2]
+            assert row["peak_bytes"] > 0
+            assert row["error"] < exact
+    printed = capsys.readouterr().out
+    assert "(2, 6, 8)" in printed
+    assert all(name in printed for name in expected)
+
+
+def test_a_contestant_that_is_too_slow_is_not_tried_at_more_steps(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(scan, "SIZES", [scan.Size(1, 2, 1), scan.Size(1, 4, 1)])
+    monkeypatch.setattr(scan, "_promised", lambda device: [])
+    scan.benchmark_scan(rounds=1, limit=1e-9, record=tmp_path / "record.json")
+    rows = json.loads((tmp_path / "record.json").read_text())["rows"]
+    assert {row["time"] for row in rows} == {2}
+
+
+def test_the_naive_loop_computes_the_scan():
+    a, b = torch.rand(2, 2, 9, 3, dtype=torch.float64).unbind()
+    assert torch.allclose(scan.naive_loop(a, b), relmem_lite.scan(a, b))
+
+
+def test_the_looped_gru_computes_the_fused_one():
+    torch.manual_seed(0)
+    looped = layers.LoopedGRU(5).double()
+    inputs = torch.randn(2, 7, 5, dtype=torch.float64)
+    assert torch.allclose(looped(inputs)[0], looped.gru(inputs)[0])

@@ -57,7 +57,7 @@ def benchmark_layers(
             if name in last:
                 growth = max(1.0, numbers / last[name][0])
                 slow = last[name][1]["seconds"][0] > limit
-                large = (last[name][1]["peak_bytes"] or 0) * growth > memory * 1e9
+                large = last[name][1]["peak_bytes"] * growth > memory * 1e9
                 # Attention's time grows with the square of the length.
                 if growth > 1 and (slow or large or last[name][1]["seconds"][0] * growth**2 > 20 * limit):
                     continue

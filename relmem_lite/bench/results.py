@@ -81,7 +81,7 @@ class Results:
         lines = [str(tuple(size.values()))]
         for row in sorted(rows, key=lambda row: row["seconds"][0]):
             median, low, high = (1e3 * seconds for seconds in row["seconds"])
-            memory = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:9.0f} MB"
+            memory = f"{row['peak_bytes'] / 1e6:9.1f} MB"
             error = "" if row["error"] is None else f"   {row['error']:.0e}"
             lines.append(f"  {row[self.what]:22}{median:10.2f} ({low:.2f} to {high:.2f}){memory:>14}{error}")
         return "\n".join(lines)
@@ -91,6 +91,7 @@ class Results:
         if path is not None:
             record = {
                 "benchmark": self.benchmark,
+                "what": self.what,
                 "environment": self.environment,
                 "copy_bytes_per_second": self.copy_rate,
                 "rows": self.rows,
