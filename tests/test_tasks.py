@@ -1,7 +1,10 @@
+from collections import Counter
+from itertools import permutations
+
 import pytest
 import torch
 
-from relmem_lite.tasks import Comparison, Copying, NthFarthest
+from relmem_lite.tasks import Comparison, Copying, NthFarthest, SelectiveCopying, StateTracking
 
 
 def generator(seed=0):
@@ -9,6 +12,7 @@ def generator(seed=0):
 
 
 TASKS = [NthFarthest(3, 1), NthFarthest(8, 16), Comparison(2), Comparison(7), Copying(3, 5, 4), Copying(1, 2, 0)]
+TASKS += [SelectiveCopying(2, 3, 7), SelectiveCopying(4, 2, 4), StateTracking("parity", 9), StateTracking("s5", 9, 9)]
 
 
 def name(task):
@@ -18,9 +22,16 @@ def name(task):
 @pytest.mark.parametrize("task", TASKS, ids=name)
 def test_a_batch_has_the_shapes_and_types_of_the_contract(task):
     inputs, targets, mask = task.sample(10, generator())
-    assert inputs.shape == (10, mask.shape[1], task.input_size)
-    assert inputs.dtype == torch.float32
+    if task.num_tokens is None:
+        assert inputs.shape == (10, mask.shape[1], task.input_size)
+        assert inputs.dtype == torch.float32
+    else:
+        assert inputs.shape == mask.shape
+        assert inputs.dtype == torch.int64
+        assert inputs.min() >= 0
+        assert inputs.max() < task.num_tokens
     assert targets.shape == mask.shape == inputs.shape[:2]
+    assert mask.any(dim=1).all()
     assert targets.dtype == torch.int64
     assert mask.dtype == torch.bool
     assert targets[mask].min() >= 0
@@ -124,6 +135,106 @@ def test_copying_asks_for_the_stored_symbols_in_order_and_not_for_the_noise():
     assert mask[0].tolist() == [False] * 7 + [True] * 3
 
 
+@pytest.mark.parametrize(("num_items", "vocab_size", "time"), [(1, 2, 1), (3, 5, 3), (4, 8, 32), (16, 16, 40)])
+def test_selective_copying_asks_for_the_data_among_the_noise_in_order(num_items, vocab_size, time):
+    task = SelectiveCopying(num_items, vocab_size, time)
+    noise, recall = vocab_size, vocab_size + 1
+    assert (task.num_tokens, task.output_size) == (vocab_size + 2, vocab_size)
+    for tokens, targets, mask in zip(*task.sample(200, generator()), strict=True):
+        shown, asked = tokens.tolist()[:time], tokens.tolist()[time:]
+        assert asked == [recall] * num_items
+        assert recall not in shown
+        assert mask.tolist() == [False] * time + [True] * num_items
+        assert targets[mask].tolist() == [token for token in shown if token != noise]
+
+
+def test_the_places_of_selective_copying_and_its_tokens_are_drawn_all_alike():
+    tokens, _, _ = SelectiveCopying(2, 3, 5).sample(20_000, generator())
+    places = Counter(tuple(row.nonzero().flatten().tolist()) for row in (tokens[:, :5] < 3))
+    # Each of 10 pairs of places, 2,000 times: standard deviation 42.
+    assert len(places) == 10
+    assert max(abs(count - 2000) for count in places.values()) < 210
+    # Each of 3 x 3 pairs of tokens, 2,222 times: standard deviation 44.
+    data = Counter(map(tuple, tokens[:, :5][tokens[:, :5] < 3].view(-1, 2).tolist()))
+    assert len(data) == 9
+    assert max(abs(count - 20_000 / 9) for count in data.values()) < 220
+
+
+def test_an_exact_match_has_every_token_right():
+    task = SelectiveCopying(2, 3, 4)
+    batch = task.sample(4, generator())
+    answers = batch.targets[batch.mask].view(4, 2)
+    answers[0, 1] += 1
+    answers[2] += 1
+    logits = torch.nn.functional.one_hot(answers.flatten() % 3, 3).float()
+    assert task.scores(logits, batch) == {"accuracy": 5 / 8, "exact_match": 2 / 4}
+
+
+MOVES = {
+    "parity": [0, 1],
+    "cycle": [0, 1, 4],
+    "s3": [(1, 0, 2), (1, 2, 0)],
+    "s5": [(1, 0, 2, 3, 4), (1, 2, 3, 4, 0)],
+}
+ELEMENTS = {
+    "parity": [0, 1],
+    "cycle": [0, 1, 2, 3, 4],
+    "s3": list(permutations(range(3))),
+    "s5": list(permutations(range(5))),
+}
+every_group = pytest.mark.parametrize("group", MOVES)
+
+
+def followed(group, state, move):
+    """What an element of a group and a move after it make: a sum, or one permutation after the other."""
+    if isinstance(move, int):
+        return (state + move) % len(ELEMENTS[group])
+    return tuple(move[place] for place in state)
+
+
+@every_group
+def test_state_tracking_answers_as_plain_python_does(group):
+    tokens, targets, mask = StateTracking(group, 30).sample(300, generator())
+    assert mask.all()
+    for row, answers in zip(tokens.tolist(), targets.tolist(), strict=True):
+        state = ELEMENTS[group][0]
+        for token, answer in zip(row, answers, strict=True):
+            state = followed(group, state, MOVES[group][token])
+            assert ELEMENTS[group][answer] == state
+
+
+@every_group
+def test_every_move_is_drawn_as_often_as_the_others(group):
+    tokens = StateTracking(group, 40).sample(500, generator()).inputs
+    counts = tokens.flatten().bincount()
+    assert len(counts) == len(MOVES[group])
+    # 20,000 draws: standard deviation at most 71.
+    assert (counts - 20_000 / len(counts)).abs().max() < 350
+
+
+@every_group
+def test_the_moves_lead_to_every_state_and_in_the_end_to_all_alike(group):
+    time, samples = 150, 6000
+    task = StateTracking(group, time, min_time=time)
+    _, targets, mask = task.sample(samples, generator())
+    counts = targets[mask].bincount(minlength=task.output_size)
+    assert len(counts) == len(ELEMENTS[group])
+    share = 1 / len(counts)
+    # Guessing at random, or always the same: five standard deviations.
+    assert (counts / samples - share).abs().max() < 5 * (share / samples) ** 0.5
+    assert task.chance == share
+
+
+def test_answers_are_asked_for_from_min_time_on():
+    mask = StateTracking("s3", 6, min_time=4).sample(2, generator()).mask
+    assert mask.tolist() == [[False] * 3 + [True] * 3] * 2
+    early = StateTracking("s3", 6).sample(2, generator())
+    late = StateTracking("s3", 6, min_time=6).sample(2, generator())
+    assert torch.equal(early.inputs, late.inputs)
+    assert torch.equal(early.targets, late.targets)
+    assert late.mask.sum() == 2
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -134,6 +245,18 @@ def test_copying_asks_for_the_stored_symbols_in_order_and_not_for_the_noise():
         (lambda: Copying(0, 4, 1), "num_items must be at least 1, got 0"),
         (lambda: Copying(2, 1, 1), "vocab_size must be at least 2, got 1"),
         (lambda: Copying(2, 4, -1), "num_distractors must be .* at least 0, got -1"),
+        (lambda: SelectiveCopying(0, 4, 8), "num_items must be at least 1, got 0"),
+        (lambda: SelectiveCopying(2, 1, 8), "vocab_size must be at least 2, got 1"),
+        (lambda: SelectiveCopying(9, 4, 8), "time must be at least num_items, got 8 steps for 9 items"),
+        (lambda: SelectiveCopying(2, 4, 8.0), "time must be a whole number, got 8.0"),
+        (lambda: SelectiveCopying(2, 4, 8).sample(0, generator()), "batch_size must be at least 1, got 0"),
+        (lambda: StateTracking("s4"), "no group 's4'. Did you mean 's.'.*parity, cycle, s3, s5"),
+        (lambda: StateTracking("S5"), "no group 'S5'.*Known: parity, cycle, s3, s5"),
+        (lambda: StateTracking("s3", 0), "time must be at least 1, got 0"),
+        (lambda: StateTracking("s3", 5, 0), "min_time must be at least 1, got 0"),
+        (lambda: StateTracking("s3", 5, 6), "min_time must be at most time, got 6 and 5"),
+        (lambda: StateTracking("s3", 5.0), "time must be a whole number, got 5.0"),
+        (lambda: StateTracking("s3").sample(-1, generator()), "batch_size must be at least 1, got -1"),
         (lambda: Comparison(3).sample(0, generator()), "batch_size must be at least 1, got 0"),
         (lambda: Copying(2, 4, 1).sample(-5, generator()), "batch_size must be at least 1, got -5"),
         (lambda: NthFarthest(3, 1).sample(2.5, generator()), "batch_size must be a whole number, got 2.5"),
