@@ -25,7 +25,7 @@ def width_of_heads(width: int, num_heads: int, *, even: bool = False) -> int:
     """Return the next width, from `width` up, that `num_heads` heads divide.
 
     Raises:
-        TypeError, ValueError: a number of heads that is not a whole number of at least 1.
+        TypeError, ValueError: a width or a number of heads that is not a whole number of at least 1.
     """
     unit = positive_int("num_heads", num_heads) * (2 if even else 1)
-    return -(-width // unit) * unit
+    return -(-positive_int("width", width) // unit) * unit

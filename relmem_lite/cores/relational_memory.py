@@ -84,7 +84,7 @@ class RelationalMemory(Core):
         It has four slots and four heads unless told otherwise.
         """
         options = {"num_slots": 4, "num_heads": 4} | options
-        row_size = width_of_heads(positive_int("width", width), options["num_heads"])
+        row_size = width_of_heads(width, options["num_heads"])
         return cls(input_size, head_size=row_size // options["num_heads"], **options)
 
     def reset_parameters(self) -> None:
