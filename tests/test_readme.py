@@ -10,11 +10,16 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_example_runs_and_gives_what_it_says():
-    [example] = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+def test_the_examples_run_and_give_what_they_say():
+    example, *further = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     printed, names = io.StringIO(), {}
     with contextlib.redirect_stdout(printed):
         exec(example, names)
+        state_of_first, outputs = names["state"], names["outputs"]
+        exec("\n".join(further), names)
+    assert f"# {tuple(names['logits'].shape)}\n" in further[0]
+    assert f"# {tuple(names['h'].shape)};" in further[1]
+    names |= {"state": state_of_first, "outputs": outputs}
     assert f'print(recording["attention"].shape)  # {printed.getvalue().strip()}\n' in example
     assert (
         f"# {tuple(names['outputs'].shape)}, and the memory after the last step, {tuple(names['state'].shape)}"

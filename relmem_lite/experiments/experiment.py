@@ -236,6 +236,8 @@ def run_experiment(experiment: Experiment, directory: Path, report: Callable[[st
     else:
         # spawn: a forked copy of a process that has used torch's threads can hang.
         context = multiprocessing.get_context("spawn")
+        for name, value in _KEEP_MEMORY.items():
+            os.environ.setdefault(name, value)
         with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
             waiting, jobs = iter(runs), {}
             try:
@@ -261,6 +263,11 @@ def run_experiment(experiment: Experiment, directory: Path, report: Callable[[st
     if is_first_process():
         write_json(directory / "record.json", record)
     return record
+
+
+# Fresh pages of memory take longer than most arithmetic on them. glibc reads this when a process starts: large blocks are
+# then kept for the next tensor. Other systems ignore it.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
 
 class WorkerKilledError(Exception):
