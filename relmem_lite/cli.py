@@ -2,6 +2,7 @@
 
 import sys
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 
 from relmem_lite.core import nearest
@@ -78,6 +79,10 @@ def _list(arguments: list[str]) -> None:
     print("\nbenchmarks: relmem bench NAME")
     for name, benchmark in BENCHMARKS.items():
         print(f"  {name:20} {_first_sentence(benchmark)}")
+        if "record" in signature(benchmark).parameters:
+            for device in ("cpu", "gpu"):
+                state = "recorded" if f"bench_{name}_{device}" in have else "not recorded yet"
+                print(f"  {'':20}   {device}: {state}")
 
 
 def _run(arguments: list[str]) -> None:

@@ -8,7 +8,11 @@ from relmem_lite.experiments import EXPERIMENTS
 from relmem_lite.training import RunRecord
 
 
-@pytest.mark.parametrize("name", recorded.names())
+EXPERIMENTS_RECORDED = [name for name in recorded.names() if not name.startswith("bench_")]
+BENCHMARKS_RECORDED = [name for name in recorded.names() if name.startswith("bench_")]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS_RECORDED)
 def test_a_record_is_of_the_experiment_as_it_stands(name):
     experiment, preset = name.rsplit("_", 1)
     record = recorded.load(experiment, preset)
@@ -25,11 +29,21 @@ def test_a_record_is_of_the_experiment_as_it_stands(name):
     assert rebuilt["task"].items() >= record["task"].items()
 
 
-@pytest.mark.parametrize("name", recorded.names())
+@pytest.mark.parametrize("name", EXPERIMENTS_RECORDED)
 def test_a_record_comes_from_a_commit_and_says_where_it_ran(name):
     for run in recorded.load(*name.rsplit("_", 1))["runs"]:
         assert len(run["environment"]["commit"]) == 40, "made from an edited checkout"
         assert run["environment"]["device_name"]
+
+
+@pytest.mark.parametrize("name", BENCHMARKS_RECORDED)
+def test_a_benchmark_says_what_was_measured_where(name):
+    record = recorded.load(*name.rsplit("_", 1))
+    assert len(record["environment"]["commit"]) == 40, "made from an edited checkout"
+    assert record["environment"]["device"] == {"cpu": "cpu", "gpu": "cuda"}[name.rsplit("_", 1)[1]]
+    assert {row["time"] for row in record["rows"]} >= {64, 512, 4096, 16_384}
+    for row in record["rows"]:
+        assert 0 < row["seconds"][1] <= row["seconds"][0] <= row["seconds"][2]
 
 
 def test_nth_farthest_as_recorded():
@@ -46,3 +60,5 @@ def test_nth_farthest_as_recorded():
 def test_a_missing_record_says_how_to_make_it():
     with pytest.raises(recorded.MissingRecordError, match="relmem run nth_farthest --preset gpu"):
         recorded.load("nth_farthest", "gpu")
+    with pytest.raises(recorded.MissingRecordError, match="relmem bench scan --record FILE on a TPU"):
+        recorded.load("bench_scan", "tpu")

@@ -265,8 +265,8 @@ def run_experiment(experiment: Experiment, directory: Path, report: Callable[[st
     return record
 
 
-# Fresh pages of memory take longer than most arithmetic on them. glibc reads this when a process starts: large blocks are
-# then kept for the next tensor. Other systems ignore it.
+# Fresh pages of memory take longer than most arithmetic on them. Read by glibc when a process starts, this lets it keep
+# large blocks for the next tensor. Other systems ignore it.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
 
