@@ -7,7 +7,6 @@ from relmem_lite import recorded
 from relmem_lite.experiments import EXPERIMENTS
 from relmem_lite.training import RunRecord
 
-
 EXPERIMENTS_RECORDED = [name for name in recorded.names() if not name.startswith("bench_")]
 BENCHMARKS_RECORDED = [name for name in recorded.names() if name.startswith("bench_")]
 
