@@ -2,9 +2,12 @@
 
 import statistics
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +27,7 @@ class Size(NamedTuple):
     channels: int
 
 
-# Lengths at one width, widths at one length, and the three at which the compiled kernel is held to its promise.
+# Powers of two, since a peer takes no others. Lengths at one width, widths at one length, and the three at which the compiled kernel is held to its promise.
 SIZES = [
     *(Size(16, time, 128) for time in (64, 256, 512, 2048, 4096, 16_384)),
     *(Size(16, 512, channels) for channels in (32, 512)),
@@ -38,7 +41,7 @@ def benchmark_scan(
     rounds: int = 5,
     threads: int | None = None,
     limit: float = 4.0,
-    dtype: str = "float32",
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
     record: Path | None = None,
 ) -> None:
     """Every way to scan, forward and backward, by length and width: time, peak memory, error against float64.
@@ -93,14 +96,17 @@ def _methods(device: torch.device, dtype: torch.dtype) -> dict[str, Callable[[Te
         from minGRU_pytorch.minGRU import heinsen_associative_scan_log
 
         methods["minGRU-pytorch"] = lambda a, b: heinsen_associative_scan_log(a.log(), b.log())
-    if device.type == "cuda" and find_spec("accelerated_scan"):
-        from accelerated_scan import triton as accelerated
-
-        # It takes (B, D, T) and lengths that are powers of two.
-        methods["accelerated-scan"] = lambda a, b: accelerated.scan(
-            a.transpose(1, 2).contiguous(), b.transpose(1, 2).contiguous()
-        ).transpose(1, 2)
+    if find_spec("accelerated_scan"):
+        for name in ("warp", "scalar", "ref") if device.type == "cuda" else ("ref",):
+            # One of them is compiled as it is imported, which needs CUDA's own compiler.
+            with suppress(ImportError, OSError, RuntimeError):
+                peer = import_module(f"accelerated_scan.{name}")
+                methods[f"accelerated-scan, {name}"] = partial(_time_last, peer.scan)
     return methods
+
+
+def _time_last(scan_over_last: Callable[[Tensor, Tensor], Tensor], a: Tensor, b: Tensor) -> Tensor:
+    return scan_over_last(a.transpose(1, 2).contiguous(), b.transpose(1, 2).contiguous()).transpose(1, 2)
 
 
 def naive_loop(a: Tensor, b: Tensor) -> Tensor:
