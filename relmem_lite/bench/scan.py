@@ -27,7 +27,8 @@ class Size(NamedTuple):
     channels: int
 
 
-# Powers of two, since a peer takes no others. Lengths at one width, widths at one length, and the three at which the compiled kernel is held to its promise.
+# Lengths at one width, widths at one length, and the three at which the compiled kernel is held to its promise; all
+# powers of two, since a peer takes no others.
 SIZES = [
     *(Size(16, time, 128) for time in (64, 256, 512, 2048, 4096, 16_384)),
     *(Size(16, 512, channels) for channels in (32, 512)),
