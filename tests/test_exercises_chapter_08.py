@@ -1,0 +1,265 @@
+"""The right answers to chapter 8's exercises, and the wrong ones that students give, each with its sentence."""
+
+import pytest
+import torch
+from torch.nn.functional import logsigmoid
+
+from relmem_lite import CausalAttention, LinearAttention, MinLSTM
+from relmem_lite.exercises import check
+
+sigmoid = torch.sigmoid
+
+
+def says(name, answer, words):
+    verdict = check(name, answer)
+    assert verdict.status == "not yet", verdict
+    assert words in verdict.message
+
+
+@pytest.mark.parametrize("answer", ["afgh", "h, g, f, a", {"a", "f", "g", "h"}, "AFGH"])
+def test_who_looks_is_right(answer):
+    check("08.1-who-looks", answer, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("abfgh", "its a is 1"),
+        ("acfgh", "only Mamba's does"),
+        ("adfgh", "keys depend"),
+        ("aefgh", "constant of each head"),
+        ("fgh", "its window"),
+        ("agh", "sets the step"),
+        ("afh", "one number a head"),
+        ("afg", "1 - z"),
+        ("bcde", "Turned round"),
+        ("xyz", "a to h"),
+        (4, "as a string"),
+    ],
+)
+def test_who_looks_names_the_mistake(answer, words):
+    says("08.1-who-looks", answer, words)
+
+
+def min_lstm(forget, input, candidate):
+    a = sigmoid(logsigmoid(forget) - logsigmoid(input))
+    return a, (1 - a) * candidate
+
+
+def test_min_lstm_is_right_and_the_library_s():
+    check("08.2-min-lstm", min_lstm, strict=True)
+    core, inputs = MinLSTM(4, 3), torch.randn(2, 7, 4)
+    ours = min_lstm(core.forget_gate(inputs), core.input_gate(inputs), core.candidate(inputs))
+    torch.testing.assert_close(ours, tuple(core.coefficients(inputs)[:2]))
+
+
+def divided(forget, input, candidate):
+    f, i = sigmoid(forget), sigmoid(input)
+    return f / (f + i), i / (f + i) * candidate
+
+
+def exchanged(forget, input, candidate):
+    a, _ = min_lstm(forget, input, candidate)
+    return 1 - a, a * candidate
+
+
+def kept_share_for_the_candidate(forget, input, candidate):
+    a, _ = min_lstm(forget, input, candidate)
+    return a, a * candidate
+
+
+def not_shared_out(forget, input, candidate):
+    return sigmoid(forget), sigmoid(input) * candidate
+
+
+def forget_gate_alone(forget, input, candidate):
+    return sigmoid(forget), (1 - sigmoid(forget)) * candidate
+
+
+def logits_subtracted(forget, input, candidate):
+    a = sigmoid(forget - input)
+    return a, (1 - a) * candidate
+
+
+def half_divided(forget, input, candidate):
+    return min_lstm(forget, input, candidate)[0], sigmoid(input) * candidate
+
+
+def with_tanh(forget, input, candidate):
+    return min_lstm(forget, input, candidate.tanh())
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (divided, "NaN at -200"),
+        (exchanged, "exchanged"),
+        (kept_share_for_the_candidate, "the rest, 1 - a"),
+        (lambda f, i, c: (min_lstm(f, i, c)[0], c), "share is missing"),
+        (not_shared_out, "add up to 1"),
+        (forget_gate_alone, "left out"),
+        (logits_subtracted, "logarithms of the gates"),
+        (half_divided, "divided by f + i, too"),
+        (with_tanh, "no tanh"),
+        (lambda f, i, c: min_lstm(f, i, c)[::-1], "other order"),
+        (lambda f, i, c: min_lstm(f, i, c)[0], "two tensors"),
+        (0.5, "a function"),
+    ],
+)
+def test_min_lstm_names_the_mistake(answer, words):
+    says("08.2-min-lstm", answer, words)
+
+
+def table(gamma, T, shift=0):
+    distance = torch.arange(T)[:, None] - torch.arange(T)
+    return gamma[:, None, None] ** (distance.clamp(min=0) + shift)
+
+
+def test_decay_table_is_right_and_the_library_s():
+    def answer(gamma, T):
+        return table(gamma, T).tril()
+
+    check("08.3-decay-table", answer, strict=True)
+    core, inputs = LinearAttention(8, 8, num_heads=4, decay="fixed"), torch.randn(1, 6, 8)
+    q, k, v = (layer(inputs).unflatten(-1, (4, -1)).transpose(1, 2) for layer in (core.query, core.key, core.value))
+    scores = q @ k.transpose(-1, -2) * answer(1 - 2.0 ** (-5 - torch.arange(4)), 6)
+    torch.testing.assert_close((scores @ v).transpose(1, 2).flatten(2), core(inputs)[0])
+
+
+def distances(T):
+    return torch.arange(T)[:, None] - torch.arange(T)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda gamma, T: table(gamma, T).tril().mT, "Rows and columns"),
+        (lambda gamma, T: gamma[:, None, None] ** distances(T), "the future"),
+        (lambda gamma, T: gamma[:, None, None] ** distances(T).abs(), "the future"),
+        (table, "not 1 but 0"),
+        (lambda gamma, T: table(gamma, T, shift=1).tril(), "nothing has faded"),
+        (lambda gamma, T: table(gamma, T).tril(-1), "the diagonal is 1"),
+        (lambda gamma, T: (gamma[:, None, None] * torch.ones(T, T)).tril(), "once for each step"),
+        (lambda gamma, T: (gamma[:, None, None] * distances(T)).tril(), "do not add up"),
+        (lambda gamma, T: table(gamma, T).tril()[0], "each head"),
+        (lambda gamma, T: table(gamma, T).tril().permute(1, 2, 0), "heads come first"),
+        (torch.eye(3), "a function"),
+    ],
+)
+def test_decay_table_names_the_mistake(answer, words):
+    says("08.3-decay-table", answer, words)
+
+
+@pytest.mark.parametrize("answer", [9, 9.0, torch.tensor(9)])
+def test_overtake_is_right(answer):
+    check("08.4-overtake", answer, strict=True)
+
+
+def test_overtake_is_the_library_s():
+    matrices, cache = LinearAttention(64, 64, num_heads=4), CausalAttention(64, 64)
+    assert [cache.state_size(t) > matrices.state_size(t) for t in (8, 9)] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (8, "one step later"),
+        (17, "a key and a value"),
+        (3, "4 of them"),
+        (33, "share the width"),
+        (129, "16 x 16"),
+        (1, "4 matrices"),
+        (1024, "after how many steps"),
+        (50, "too large"),
+        ("nine", "a number was expected"),
+    ],
+)
+def test_overtake_names_the_mistake(answer, words):
+    says("08.4-overtake", answer, words)
+
+
+def clock(tokens, keep, size, at_noise=1.0):
+    own = (tokens[..., None] == torch.arange(size)).float()[..., None]
+    b = own.expand(*own.shape[:-1], len(keep))
+    is_data = (tokens < size)[..., None, None]
+    return torch.where(is_data, keep, at_noise * torch.ones_like(keep)).expand_as(b), b
+
+
+def always_ticking(tokens, keep, size):
+    _, b = clock(tokens, keep, size)
+    return keep.expand_as(b), b
+
+
+def own_symbol_fades(tokens, keep, size):
+    _, b = clock(tokens, keep, size)
+    return torch.where(b > 0, keep, torch.ones_like(keep)), b
+
+
+def turned_round(tokens, keep, size):
+    _, b = clock(tokens, keep, size)
+    return torch.where((tokens < size)[..., None, None], torch.ones_like(keep), keep).expand_as(b), b
+
+
+def never_ticking(tokens, keep, size):
+    _, b = clock(tokens, keep, size)
+    return torch.ones_like(b), b
+
+
+def every_symbol_written(tokens, keep, size):
+    a, _ = clock(tokens, keep, size)
+    return a, (tokens < size).float()[..., None, None].expand_as(a)
+
+
+def noise_written(tokens, keep, size):
+    a, _ = clock(tokens, keep, size)
+    return a, torch.ones_like(a)
+
+
+def as_a_gru(tokens, keep, size):
+    a, b = clock(tokens, keep, size)
+    return a, (1 - keep) * b
+
+
+def only_noise_slept_through(tokens, keep, size):
+    a, b = clock(tokens, keep, size)
+    return torch.where((tokens == size)[..., None, None], torch.ones_like(keep), keep).expand_as(a), b
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (always_ticking, "at noise, too"),
+        (lambda tokens, keep, size: clock(tokens, keep, size, at_noise=0.0), "a = 1, not a = 0"),
+        (own_symbol_fades, "for every symbol"),
+        (turned_round, "Turned round"),
+        (never_ticking, "forgets their order"),
+        (every_symbol_written, "own symbol is written"),
+        (noise_written, "b is 0 there"),
+        (as_a_gru, "not 1 - keep"),
+        (only_noise_slept_through, "the recall token too"),
+        (lambda *given: clock(*given)[::-1], "other order"),
+        (lambda *given: clock(*given)[0], "two tensors"),
+        (lambda *given: (clock(*given)[0][..., :1], clock(*given)[1]), "is asked for"),
+        (1, "a function"),
+    ],
+)
+def test_stop_the_clock_names_the_mistake(answer, words):
+    says("08.5-stop-the-clock", answer, words)
+
+
+def test_stop_the_clock_is_right():
+    check("08.5-stop-the-clock", clock, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "stub"),
+    [
+        ("08.1-who-looks", ...),
+        ("08.2-min-lstm", lambda forget_logits, input_logits, candidate: ...),
+        ("08.3-decay-table", lambda gamma, T: ...),
+        ("08.4-overtake", ...),
+        ("08.5-stop-the-clock", lambda tokens, keep, vocab_size: ...),
+    ],
+)
+def test_an_untouched_stub_is_unanswered(name, stub):
+    assert check(name, stub).status == "unanswered"
