@@ -1,5 +1,6 @@
 """Every way to compute h_t = a_t h_{t-1} + b_t is held to the loop in float64."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -311,3 +312,15 @@ def test_log_space_refuses_what_has_no_logarithm(name):
     inputs[name].view(-1)[1] = -0.5
     with pytest.raises(ValueError, match=rf"positive values only, {name} has -0.5.*method='auto'"):
         scan(**inputs, method="log_space")
+
+
+def test_numba_kernels_load_where_nothing_can_be_cached(monkeypatch):
+    pytest.importorskip("numba")
+
+    def read_only(*args, **options):
+        raise OSError("Read-only file system")
+
+    # Numba tries each folder it might cache in with a file that leaves no trace.
+    monkeypatch.setattr("tempfile.TemporaryFile", read_only)
+    spec = importlib.util.find_spec("relmem_lite.scans.numba_kernels")
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))

@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 
 import numba
@@ -64,21 +65,30 @@ def _split(size: int, parts: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(edges))
 
 
+def _compiled(**options) -> Callable:
+    def compiled(function: Callable) -> Callable:
+        with suppress(RuntimeError):  # no folder to keep the result in: every process compiles for itself
+            return numba.njit(nogil=True, cache=True, **options)(function)
+        return numba.njit(nogil=True, **options)(function)
+
+    return compiled
+
+
 # LLVM turns a loop into vector instructions if it can tell its arrays apart, and asks about few at a time: hence rows,
 # and two short loops where one would read better.
-@numba.njit(nogil=True, cache=True, inline="always")
+@_compiled(inline="always")
 def _multiply_add(result, factor, state, added):
     for d in range(result.shape[0]):
         result[d] = factor[d] * state[d] + added[d]
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@_compiled(inline="always")
 def _multiply(result, factor, other):
     for d in range(result.shape[0]):
         result[d] = factor[d] * other[d]
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled()
 def _forward(a, b, h0, h, row, last_row, column, last_column):
     here = slice(column, last_column)
     for i in range(row, last_row):
@@ -87,7 +97,7 @@ def _forward(a, b, h0, h, row, last_row, column, last_column):
             _multiply_add(h[i, t, here], a[i, t, here], h[i, t - 1, here], b[i, t, here])
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled()
 def _backward(a, h, h0, grad, grad_a, grad_b, grad_h0, row, last_row, column, last_column):
     last = a.shape[1] - 1
     first_block = column + (last_column - column - 1) // _BLOCK * _BLOCK
