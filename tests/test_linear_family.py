@@ -25,6 +25,7 @@ from relmem_lite import (
     SRUPlusPlus,
     record,
 )
+from relmem_lite.cores.blend import blend
 
 INPUT_SIZE = 3
 TOLERANCE = 1e-10  # float64: rounding stays near 1e-13 over 64 steps, any other equation is far above
@@ -847,3 +848,22 @@ def test_a_carried_state_of_zero_gets_its_gradient_in_log_space(make):
     with record(core) as recording:
         core(inputs)
     assert torch.allclose(state.grad, recording["keep"].prod(dim=1))
+
+
+def test_blended_gates_take_many_gradients_at_once():
+    keep_logits, candidate = torch.randn(2, 1, 2, 3, dtype=torch.float64)
+
+    def jacobian(vectorize):
+        return torch.autograd.functional.jacobian(
+            lambda *inputs: sum(blend(*inputs)), (keep_logits, candidate), vectorize=vectorize
+        )
+
+    torch.testing.assert_close(jacobian(vectorize=True), jacobian(vectorize=False))
+
+
+def test_log_space_candidate_of_zero_has_a_gradient():
+    core = MinGRU(2, 3, log_space=True)
+    torch.nn.init.zeros_(core.candidate.weight)
+    torch.nn.init.zeros_(core.candidate.bias)
+    core(torch.randn(1, 4, 2))[0].sum().backward()
+    assert (core.candidate.bias.grad > 0).all()

@@ -1,5 +1,7 @@
 """A gate that shares out: so much of the old state, and the rest of the candidate."""
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,13 @@ class _Blend(torch.autograd.Function):
         keep, candidate = ctx.saved_tensors
         # d/d logits = (da - db c) a (1 - a),   d/d c = db (1 - a)
         grad = torch.addcmul(grad_keep, grad_write, candidate, value=-1)
-        # With gradients on, someone differentiates this very backward, which nothing in place can be part of.
-        into = {} if torch.is_grad_enabled() else dict(grad_input=grad)
-        grad = torch.ops.aten.sigmoid_backward(grad, keep, **into)
-        return grad, torch.addcmul(grad_write, grad_write, keep, value=-1)
+        return _sigmoid_backward(grad, keep), torch.addcmul(grad_write, grad_write, keep, value=-1)
+
+
+def _sigmoid_backward(grad: Tensor, sigmoid: Tensor) -> Tensor:
+    """The gradient of a sigmoid's logits, in the memory of `grad` where that can be."""
+    # With gradients on, someone differentiates this very backward, which nothing in place can be part of.
+    if not torch.is_grad_enabled():
+        with suppress(RuntimeError):  # torch.vmap, which takes many gradients at once, has no rule for it either
+            return torch.ops.aten.sigmoid_backward(grad, sigmoid, grad_input=grad)
+    return torch.ops.aten.sigmoid_backward(grad, sigmoid)

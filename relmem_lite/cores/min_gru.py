@@ -106,5 +106,5 @@ class MinLSTM(_MinimalRecurrence):
 
 
 def _log_g(candidate: Tensor) -> Tensor:
-    # g(x) = x + 1/2 for x >= 0, else sigmoid(x)            appendix B
-    return torch.where(candidate >= 0, (candidate.relu() + 0.5).log(), logsigmoid(candidate))
+    # g(x) = x + 1/2 for x >= 0, else sigmoid(x)            appendix B; unlike relu, clamp has a slope at 0
+    return torch.where(candidate >= 0, (candidate.clamp(min=0) + 0.5).log(), logsigmoid(candidate))
