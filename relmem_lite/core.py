@@ -130,8 +130,7 @@ class Core(nn.Module):
         device = parameter.device.type
         autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
         _check_kind(f"{name}'s input", inputs, parameter, autocast)
-        # On an accelerator the check would stall the queue at every call: there the training loop reports a NaN loss.
-        if inputs.device.type == "cpu" and not torch.compiler.is_compiling() and bool(inputs.isnan().any()):
+        if true_somewhere(inputs.isnan()):
             position = tuple(inputs.isnan().nonzero()[0].tolist())
             raise ValueError(
                 f"{name} got inputs that contain NaN, the first at {position}. Mend the data, or mask missing values."
@@ -192,6 +191,20 @@ def _describe(state: object) -> str:
     if isinstance(state, tuple):
         return f"a {type(state).__name__} of {len(state)}"
     return f"a {type(state).__name__}"
+
+
+def true_somewhere(condition: Tensor) -> bool:
+    """Say whether any entry is true, where a look at the values is to be had for little; elsewhere say no.
+
+    On an accelerator a look would stall the queue at every call, and inside `torch.compile` and `torch.vmap` there is
+    no value to look at.
+    """
+    if condition.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    try:
+        return bool(condition.any())
+    except RuntimeError:  # inside torch.vmap
+        return False
 
 
 def positive_int(name: str, value: int) -> int:

@@ -276,5 +276,6 @@ def match_parameters(build: Callable[[int], nn.Module], target: nn.Module | int)
     wide = bisect.bisect_left(range(1, upper + 1), wanted, key=size) + 1
     width = min({max(wide - 1, 1), wide}, key=lambda width: abs(size(width) - wanted))
     if size(width) > 2 * wanted:
-        raise ValueError(f"The smallest model has {size(width)} parameters, the one to match {wanted}: widen that one.")
+        what = "asked for were" if isinstance(target, int) else "the one to match has"
+        raise ValueError(f"The smallest model has {size(width)} parameters, {what} {wanted}: let it have more.")
     return build(width)

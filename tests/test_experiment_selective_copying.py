@@ -48,8 +48,8 @@ def test_all_have_about_equally_many_parameters():
         ({"cores": ()}, "cores is empty"),
         ({"depths": ()}, "depths is empty"),
         ({"depths": (1, 1)}, "depths holds a value twice"),
-        ({"depths": (0,)}, "depths and parameters must be at least 1"),
-        ({"parameters": 0}, "depths and parameters must be at least 1"),
+        ({"depths": (0,)}, "depths must be at least 1"),
+        ({"parameters": 0}, "parameters must be at least 1"),
     ],
 )
 def test_a_grid_that_makes_no_sense_is_refused(setting, says):

@@ -61,7 +61,7 @@ def test_all_have_about_equally_many_parameters():
         ({"parallel": ()}, "parallel is empty"),
         ({"groups": ()}, "groups is empty"),
         ({"test_times": (40, 40)}, "test_times holds a value twice"),
-        ({"test_times": (0,)}, "depths, test_times and parameters must be at least 1"),
+        ({"test_times": (0,)}, "must be at least 1"),
     ],
 )
 def test_a_grid_that_makes_no_sense_is_refused(setting, says):

@@ -867,3 +867,27 @@ def test_log_space_candidate_of_zero_has_a_gradient():
     torch.nn.init.zeros_(core.candidate.bias)
     core(torch.randn(1, 4, 2))[0].sum().backward()
     assert (core.candidate.bias.grad > 0).all()
+
+
+def test_a_fixed_decay_forgets_in_sixteen_bits_too():
+    core = LinearAttention(8, 8, num_heads=8, decay="fixed").bfloat16()
+    with record(core) as recording:
+        outputs, _ = core(torch.randn(1, 3, 8, dtype=torch.bfloat16))
+    assert outputs.dtype == torch.bfloat16
+    assert recording["keep"].max() < 1
+
+
+@pytest.mark.parametrize("make", [MinGRU, Mamba, RWKV, LinearAttention])
+def test_gradients_of_each_sample_by_vmap(make):
+    torch.manual_seed(0)
+    core = make(4, 8).double()
+    inputs = torch.randn(3, 5, 4, dtype=torch.float64)
+    weights = dict(core.named_parameters())
+
+    def loss(weights, one):
+        return torch.func.functional_call(core, weights, (one[None],))[0].square().sum()
+
+    each = torch.vmap(torch.func.grad(loss), in_dims=(None, 0))(weights, inputs)
+    together = torch.func.grad(lambda weights: sum(loss(weights, one) for one in inputs))(weights)
+    for name, gradient in together.items():
+        assert torch.allclose(each[name].sum(0), gradient), name

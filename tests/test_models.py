@@ -61,7 +61,7 @@ def test_match_parameters_takes_the_nearer_of_two_widths():
 
 
 def test_a_target_that_is_too_small_is_refused():
-    with pytest.raises(ValueError, match=r"smallest model has 300 parameters, the one to match 100"):
+    with pytest.raises(ValueError, match=r"smallest model has 300 parameters, the one to match has 100"):
         match_parameters(lambda width: torch.nn.Linear(300, width, bias=False), torch.nn.Linear(10, 10, bias=False))
 
 
@@ -311,7 +311,7 @@ def test_a_stacked_model_hands_its_options_to_the_stack():
         (lambda: stacked_model("min_gru", Comparison(2), 3000), "a list of cores.*got 'min_gru'"),
         (lambda: stacked_model([], Comparison(2), 3000), r"a list of cores.*got \[\]"),
         (lambda: stacked_model(["min_gur"], Comparison(2), 3000), "Did you mean 'min_gru'"),
-        (lambda: stacked_model(["gru"], Comparison(2), 100), "smallest model has .* one to match 100"),
+        (lambda: stacked_model(["gru"], Comparison(2), 100), "smallest model has .* asked for were 100"),
         (lambda: stacked_model(["gru"], Comparison(2), 0), "parameters must be at least 1, got 0"),
         (lambda: stacked_model(["gru"], Comparison(2), 3e3), "parameters must be a whole number, got 3000.0"),
         (lambda: stacked_model([lambda width: GRU(4, width)], Comparison(2), 3000), "got a GRU with input_size 4"),

@@ -204,6 +204,22 @@ def test_auto_is_the_compiled_kernel_here_and_the_loop_in_place_without_numba(mo
         scan(a, b, h0, "numba")
 
 
+def test_auto_does_without_a_numba_that_cannot_be_imported(monkeypatch):
+    def broken(package):
+        raise ImportError("Numba needs NumPy 2.4 or less")
+
+    a, b, h0 = draw(2, 30, 4)
+    scans._import_error.cache_clear()
+    monkeypatch.setattr(scans, "import_module", broken)
+    try:
+        assert available_methods("cpu")[0] == "in_place"
+        assert torch.allclose(scan(a, b, h0), plainly(a, b, h0))
+        with pytest.raises(RuntimeError, match=r"cannot be imported \(Numba needs NumPy 2.4 or less\)"):
+            scan(a, b, h0, "numba")
+    finally:
+        scans._import_error.cache_clear()
+
+
 def test_the_loop_in_place_keeps_memory_linear():
     """Tensors kept for the backward pass: those given and the result, whatever T."""
     for method in ("in_place", "numba"):

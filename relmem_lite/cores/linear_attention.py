@@ -6,7 +6,7 @@ from torch.nn.functional import elu, pad
 
 from relmem_lite.core import nearest, positive_int
 from relmem_lite.cores.heads import head_size, width_of_heads
-from relmem_lite.cores.linear import LinearRecurrence, Recurrence
+from relmem_lite.cores.linear import LinearRecurrence, Recurrence, full_precision
 
 
 class LinearAttention(LinearRecurrence):
@@ -79,8 +79,8 @@ class LinearAttention(LinearRecurrence):
     def _kept(self, inputs: Tensor) -> Tensor:
         """alpha_t of each head, (B, T, H) or (1, 1, H)."""
         if self.decay == "gated":
-            return torch.sigmoid(self.forget_gate(inputs))
-        ones = self.query.weight.new_ones(1, 1, self.num_heads)
+            return torch.sigmoid(full_precision(self.forget_gate(inputs)))
+        ones = full_precision(self.query.weight).new_ones(1, 1, self.num_heads)
         if self.decay == "none":
             return ones
         # 1 - 2^(-5-h)            Sun et al. 2023, equation 8
@@ -92,4 +92,4 @@ class LinearAttention(LinearRecurrence):
         if self.normalise:
             # Keys that are all below -17 sum to zero in float32.
             outputs = outputs[..., :-1] / outputs[..., -1:].clamp(min=1e-6)
-        return outputs.flatten(2)
+        return outputs.flatten(2).to(read.dtype)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, logsigmoid
 
-from relmem_lite.core import positive_int
+from relmem_lite.core import positive_int, true_somewhere
 from relmem_lite.cores.blend import blend
 from relmem_lite.cores.linear import LinearRecurrence, Recurrence, full_precision
 from relmem_lite.scans.log_space import scan_logs
@@ -46,7 +46,7 @@ class _MinimalRecurrence(LinearRecurrence):
 
     def _check_state(self, state: Tensor, *details) -> None:
         super()._check_state(state, *details)
-        if self.log_space and state.device.type == "cpu" and bool((state < 0).any()):
+        if self.log_space and true_somewhere(state < 0):
             raise ValueError(
                 f"{type(self).__name__}(log_space=True) keeps a positive state, got one with {state.min().item():.3g}. "
                 "Pass what this core returned, or use log_space=False, which takes any state."

@@ -80,8 +80,9 @@ class SelectiveCopyingExperiment(Experiment):
         super().__post_init__()
         some("cores", self.cores, CORES, "core")
         some("depths", self.depths)
-        for value in (*self.depths, self.parameters):
-            positive_int("depths and parameters", value)
+        positive_int("parameters", self.parameters)
+        for depth in self.depths:
+            positive_int("depths", depth)
 
     def contestants(self) -> dict[str, dict]:
         return {

@@ -156,8 +156,10 @@ class StateTrackingExperiment(Experiment):
             some(name, getattr(self, name), [*CORES, *VARIANTS], "core")
         for name in ("groups", "depths", "test_times"):
             some(name, getattr(self, name))
-        for value in (*self.depths, *self.test_times, self.parameters):
-            positive_int("depths, test_times and parameters", value)
+        positive_int("parameters", self.parameters)
+        for name in ("depths", "test_times"):
+            for value in getattr(self, name):
+                positive_int(name, value)
 
     def contestants(self) -> dict[str, dict]:
         shapes = [(core, 1) for core in self.sequential]

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 
 import torch
@@ -32,10 +34,12 @@ def scan(a: Tensor, b: Tensor, h0: Tensor | None = None, method: str = "auto") -
     """Compute h_t = a_t h_{t-1} + b_t for t = 1 to T, each channel by itself.
 
     Gradients flow to a, b and h0. 16-bit numbers are accumulated in 32 bits. All methods give the same numbers up to
-    rounding; `log_space` is the least exact and takes positive values only. `in_place`, `numba` and `triton` have a
-    written-out backward: they work inside `torch.compile`, `torch.func.grad` and `torch.vmap`, but cannot be
-    differentiated twice or in forward mode, and say so. `loop`, `hillis_steele`, `blelloch` and `chunked` are plain
-    torch, for which all of that works.
+    rounding; `log_space` is the least exact and takes positive values only; trees and chunks multiply gates with one
+    another, and where gates above 1 make such a product overflow, they give NaN.
+
+    `in_place`, `numba` and `triton` have a written-out backward: they work inside `torch.compile`, `torch.func.grad`
+    and `torch.vmap`, but cannot be differentiated twice or in forward mode, and say so. `loop`, `hillis_steele`,
+    `blelloch` and `chunked` are plain torch, for which all of that works.
 
     Args:
         a: what is kept, (B, T, *state), any number of state dimensions.
@@ -80,6 +84,22 @@ _PREFERRED = {"cpu": ("numba", "in_place"), "cuda": ("triton", "chunked")}
 _INSTALLED = {package: find_spec(package) is not None for package in ("numba", "triton")}
 
 
+def _missing(package: str) -> str | None:
+    """Say why a package cannot be used; None if it can."""
+    if not _INSTALLED[package]:
+        return f"needs {package.title()}, which is not installed (pip install {package})"
+    return None if torch.compiler.is_compiling() else _import_error(package)
+
+
+@cache
+def _import_error(package: str) -> str | None:
+    try:
+        import_module(package)
+    except Exception as error:  # such as Numba's, for a NumPy that is too new for it
+        return f"needs {package.title()}, which is installed but cannot be imported ({error})"
+    return None
+
+
 def _checked_method(method: str, device: torch.device) -> str:
     if method == "auto":
         return available_methods(device)[0]
@@ -98,11 +118,11 @@ def _obstacle(method: str, device: torch.device) -> str | None:
     if method == "numba":
         if device.type != "cpu":
             return f"runs on CPU tensors, these are on {device}"
-        return None if _INSTALLED["numba"] else "needs Numba, which is not installed (pip install numba)"
+        return _missing("numba")
     if method == "triton":
         if device.type != "cuda":
             return f"runs on tensors on a GPU, these are on {device}"
-        return None if _INSTALLED["triton"] else "needs Triton, which is not installed (pip install triton)"
+        return _missing("triton")
     return None
 
 
@@ -114,6 +134,7 @@ def _checked_shape(a: Tensor, b: Tensor, h0: Tensor | None) -> tuple[int, ...]:
             raise TypeError(
                 f"scan expected {name} to be a tensor, got {type(tensor).__name__}: try torch.as_tensor(...)."
             )
+    for name, tensor in tensors.items():
         if tensor.is_complex():
             raise TypeError(
                 f"scan takes real numbers, {name} is {tensor.dtype}. If the size of a is the same at every step, turn "

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from relmem_lite.core import true_somewhere
+
 
 def log_space(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
     """Compute h = exp(A + logcumsumexp(log b - A)) + exp(A) h0, where A is the running sum of log a.
@@ -14,7 +16,7 @@ def log_space(a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
         ValueError: a or b has a value that has no logarithm.
     """
     for name, tensor in (("a", a), ("b", b)):
-        if _is_false_somewhere((tensor > 0) | tensor.isnan()):
+        if true_somewhere(tensor <= 0):
             raise ValueError(
                 f"scan method 'log_space' takes positive values only, {name} has {tensor.min().item():g}. "
                 "Use method='auto', which takes any sign."
@@ -28,13 +30,3 @@ def scan_logs(log_a: Tensor, log_b: Tensor, h0: Tensor) -> Tensor:
     written = (kept + (log_b - kept).logcumsumexp(dim=1)).exp()
     # h0 stands outside the logarithms, so that it may be zero, and is never taken for a candidate.
     return torch.addcmul(written, kept.exp(), h0.unsqueeze(1))
-
-
-def _is_false_somewhere(condition: Tensor) -> bool:
-    # On an accelerator a look at the values would stall the queue at every call.
-    if condition.device.type != "cpu" or torch.compiler.is_compiling():
-        return False
-    try:
-        return not bool(condition.all())
-    except RuntimeError:  # inside torch.vmap there is no one value to look at
-        return False

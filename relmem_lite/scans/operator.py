@@ -81,7 +81,7 @@ class _ScanBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *gradients):
         raise RuntimeError(
-            "This scan method has no second derivative: for one, use method='loop', 'blelloch' or 'chunked'."
+            "This scan method has no second derivative: for one, use method='loop', 'chunked' or a tree."
         )
 
     @staticmethod

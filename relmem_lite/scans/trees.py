@@ -38,8 +38,8 @@ def _pairwise(a: Tensor, b: Tensor) -> Tensor:
     # Down: the steps between them, each from the state before it.
     before = seconds[:, : (steps - 1) // 2]
     firsts = torch.cat([b[:, :1], torch.addcmul(b[:, 2::2], a[:, 2::2], before)], dim=1)
-    h = b.new_empty(b.shape) if not torch.is_grad_enabled() else None
-    if h is not None:
+    if not torch.is_grad_enabled():
+        h = torch.empty_like(b)
         h[:, ::2], h[:, 1::2] = firsts, seconds
         return h
     if steps % 2:
