@@ -23,7 +23,8 @@ class Size(NamedTuple):
     width: int
 
 
-SIZES = [*(Size(16, time, 128) for time in (64, 256, 512, 1024, 4096, 16_384)), Size(64, 64, 256), Size(64, 512, 256)]
+SIZES = [*(Size(16, time, 128) for time in (64, 256, 512, 1024, 4096)), Size(64, 64, 256), Size(64, 512, 256)]
+SIZES.append(Size(16, 16_384, 128))
 GPU_SIZES = [Size(64, time, 512) for time in (128, 512, 1024, 4096, 16_384)]
 
 
@@ -66,7 +67,9 @@ def benchmark_layers(
             results.add(name, size._asdict() | row)
             last[name] = (numbers, row)
         print(results.table(size._asdict()), flush=True)
-    results.save(record)
+        results.save(record)
+    if record is not None:
+        print(f"\nRecord: {record}")
 
 
 def layers() -> dict[str, Callable[[int], nn.Module]]:

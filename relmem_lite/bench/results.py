@@ -87,7 +87,7 @@ class Results:
         return "\n".join(lines)
 
     def save(self, path: Path | None) -> None:
-        """Write all rows, and where they were measured, if there is a file to write to."""
+        """Write all rows so far, and where they were measured, if there is a file to write to."""
         if path is not None:
             record = {
                 "benchmark": self.benchmark,
@@ -98,4 +98,3 @@ class Results:
                 **self.extra,
             }
             write_json(path, record)
-            print(f"\nRecord: {path}")

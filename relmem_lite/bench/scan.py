@@ -73,6 +73,7 @@ def benchmark_scan(
             if row["seconds"][0] > limit:
                 too_slow[name] = size.time * size.batch * size.channels
         print(results.table(size._asdict()), flush=True)
+        results.save(record)
     results.extra["kernels"] = [_floor(size, device, rounds) for size in _promised(device)]
     print(
         "\nThe kernel alone, into memory that is there, beside a copy of as many bytes (3 tensors forward, 5 backward):"
@@ -82,6 +83,8 @@ def benchmark_scan(
         line = f"({row['batch']}, {row['time']}, {row['channels']})"
         print(f"  {line:18} {took * 1e3:.2f} ms, floor {floor * 1e3:.2f} ms, {took / floor:.2f} times the floor")
     results.save(record)
+    if record is not None:
+        print(f"\nRecord: {record}")
 
 
 def _promised(device: torch.device) -> list[Size]:
