@@ -63,7 +63,9 @@ def test_memory_of_a_training_step_grows_with_its_length_and_no_faster():
         inputs = torch.randn(4, time, 8)
         return peak_bytes(lambda: core(inputs)[0].sum().backward())
 
-    assert peak(4000) < 2.1 * peak(2000)
+    peak(100)  # a first profile may miss that a tensor was freed
+    # Twice for linear memory, four times for quadratic.
+    assert peak(4000) < 3 * peak(2000)
 
 
 @pytest.mark.parametrize("module", [scan, layers])
