@@ -178,8 +178,8 @@ def _timetable_mistake(timetable, steps):
         return "a level without a join is left out."
     if work > steps / 2 * math.log2(steps):
         return (
-            f"it scans in {depth} levels, with {work} joins: leave out those whose cell is joined again later, and where "
-            "the halves are not equal, let the left one be the larger."
+            f"it scans in {depth} levels, with {work} joins: leave out those whose cell is joined again later, and "
+            "where the halves are not equal, let the left one be the larger."
         )
     return None
 
