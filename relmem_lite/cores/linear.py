@@ -14,7 +14,7 @@ class Recurrence(NamedTuple):
     """What a member of the family makes of its inputs.
 
     Attributes:
-        a: what is kept of the last hidden state, (B, T, *hidden) or a shape that broadcasts to it.
+        a: what is kept of the last hidden state, (B, T, ...) or a shape that broadcasts to it.
         b: what is written, likewise.
         read: whatever `read_out` needs beside the hidden states.
         context: what the next call needs of these inputs beside the hidden state, in the order of the state.
@@ -31,7 +31,7 @@ class LinearRecurrence(Core):
 
     Neither gate looks at the hidden state, so that a whole sequence is one scan. A member defines `coefficients` and,
     unless its output is its hidden state, `read_out`; sequences, steps, chunks and states follow from these. The
-    state is the last hidden state, (B, *hidden), or, where a member needs more of the past, a named tuple that begins
+    state is the last hidden state, (B, ...), or, where a member needs more of the past, a named tuple that begins
     with it.
 
     While it is recorded, such a core records "keep" (a), "write" (b) and "hidden", each (B, T, ...).
@@ -62,7 +62,7 @@ class LinearRecurrence(Core):
         raise NotImplementedError(f"{type(self).__name__} defines no coefficients")
 
     def read_out(self, hidden: Tensor, read: Any, initial: Tensor) -> Tensor:
-        """Return outputs, (B, T, output_size), from hidden states, (B, T, *hidden), and the one before the first."""
+        """Return outputs, (B, T, output_size), from hidden states, (B, T, ...), and the one before the first."""
         return hidden.flatten(2)
 
     def forward(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -87,12 +87,12 @@ class LinearRecurrence(Core):
         return outputs, self._state([last, *recurrence.context])
 
     def _recur(self, recurrence: Recurrence, initial: Tensor) -> Tensor:
-        """Hidden states (B, T, *hidden) of a sequence, from the one before it, (B, *hidden)."""
+        """Hidden states (B, T, ...) of a sequence, from the one before it, (B, ...)."""
         a, b, initial = _alike(recurrence, initial)
         return scan(a, b, initial, self.scan_method)
 
     def _advance(self, recurrence: Recurrence, initial: Tensor) -> Tensor:
-        """The hidden state (B, 1, *hidden) of a single step."""
+        """The hidden state (B, 1, ...) of a single step."""
         a, b, initial = _alike(recurrence, initial)
         # h_t = a_t h_{t-1} + b_t
         return torch.addcmul(b, a, initial.unsqueeze(1))

@@ -42,13 +42,13 @@ def scan(a: Tensor, b: Tensor, h0: Tensor | None = None, method: str = "auto") -
     `blelloch` and `chunked` are plain torch, for which all of that works.
 
     Args:
-        a: what is kept, (B, T, *state), any number of state dimensions.
+        a: what is kept, (B, T, ...), any number of state dimensions.
         b: what is written, the same shape as a, or one that broadcasts with it.
-        h0: the state before the first step, (B, *state); None for zeros.
+        h0: the state before the first step, (B, ...); None for zeros.
         method: a name of `METHODS`, or auto for the fastest that this machine has for the tensors' device.
 
     Returns:
-        h, (B, T, *state), in the dtype of a and b.
+        h, (B, T, ...), in the dtype of a and b.
 
     Raises:
         ValueError: shapes that do not fit, T = 0, a value that `log_space` cannot take, or an unknown method.
