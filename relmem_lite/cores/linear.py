@@ -107,3 +107,8 @@ def _alike(recurrence: Recurrence, initial: Tensor) -> tuple[Tensor, Tensor, Ten
 def full_precision(tensor: Tensor) -> Tensor:
     """The tensor in float32 if it has 16 bits: for exponents and angles, whose errors a long memory multiplies."""
     return tensor.float() if tensor.dtype.itemsize < 4 else tensor
+
+
+def fill_with_log_of_nothing(logs: Tensor) -> Tensor:
+    """Set logarithms of weights to that of a weight of zero, in place, as a number that is still finite."""
+    return logs.fill_(max(-1e30, torch.finfo(logs.dtype).min))

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from relmem_lite.core import positive_int
-from relmem_lite.cores.linear import LinearRecurrence, Recurrence, full_precision
-
-_NOTHING = -1e30  # the logarithm of a weight of zero, still a finite number
+from relmem_lite.cores.linear import LinearRecurrence, Recurrence, fill_with_log_of_nothing, full_precision
 
 
 class RWKVState(NamedTuple):
@@ -64,7 +62,7 @@ class RWKV(LinearRecurrence):
     def initial_state(self, batch_size: int) -> RWKVState:
         """Return the state before the first step: sums and last input of zero, and an exponent below all others."""
         state = super().initial_state(batch_size)
-        return state._replace(exponent=state.exponent.fill_(max(_NOTHING, torch.finfo(state.exponent.dtype).min)))
+        return state._replace(exponent=fill_with_log_of_nothing(state.exponent))
 
     def coefficients(self, inputs: Tensor, last_input: Tensor, exponent: Tensor) -> Recurrence:
         # r_t, k_t, v_t = W (mu x_t + (1 - mu) x_{t-1})            equations 11 to 13

@@ -8,9 +8,7 @@ from torch.nn.functional import logsigmoid
 
 from relmem_lite.core import Core, nearest, positive_int
 from relmem_lite.cores.heads import head_size, width_of_heads
-from relmem_lite.cores.linear import full_precision
-
-_NOTHING = -1e30  # the logarithm of a weight of zero, still a finite number
+from relmem_lite.cores.linear import fill_with_log_of_nothing, full_precision
 
 
 class SLSTMState(NamedTuple):
@@ -65,7 +63,7 @@ class SLSTM(Core):
     def initial_state(self, batch_size: int) -> SLSTMState:
         """Return the state before the first step: zeros, and a stabiliser below every gate."""
         state = super().initial_state(batch_size)
-        return state._replace(stabiliser=state.stabiliser.fill_(max(_NOTHING, torch.finfo(state.stabiliser.dtype).min)))
+        return state._replace(stabiliser=fill_with_log_of_nothing(state.stabiliser))
 
     def step(self, input: Tensor, state: SLSTMState | None = None) -> tuple[Tensor, SLSTMState]:
         state = self._checked(input, state, "BI")

@@ -6,10 +6,10 @@ import signal
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -236,9 +236,7 @@ def run_experiment(experiment: Experiment, directory: Path, report: Callable[[st
     else:
         # spawn: a forked copy of a process that has used torch's threads can hang.
         context = multiprocessing.get_context("spawn")
-        for name, value in _KEEP_MEMORY.items():
-            os.environ.setdefault(name, value)
-        with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+        with _memory_kept(), ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
             waiting, jobs = iter(runs), {}
             try:
                 while True:
@@ -265,9 +263,20 @@ def run_experiment(experiment: Experiment, directory: Path, report: Callable[[st
     return record
 
 
-# Fresh pages of memory take longer than most arithmetic on them. Read by glibc when a process starts, this lets it keep
-# large blocks for the next tensor. Other systems ignore it.
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+@contextmanager
+def _memory_kept() -> Iterator[None]:
+    """Start processes that keep large blocks of memory for the next tensor.
+
+    Fresh pages take longer than most arithmetic on them. glibc reads these settings when a process starts; other
+    systems ignore them. What is set already stays.
+    """
+    added = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"} - os.environ.keys()
+    os.environ.update(dict.fromkeys(added, str(2**32)))
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 class WorkerKilledError(Exception):
