@@ -23,7 +23,7 @@ from relmem_lite import corpora
 from relmem_lite.cli import main
 from relmem_lite.corpora import CORPORA, Corpus, CorpusError, Vocabulary, index, load, stories, text
 from relmem_lite.corpora.download import Download, fetch
-from relmem_lite.corpora.published import Archive, Files, Published, Whole
+from relmem_lite.corpora.published import Archive, Files, HeldOut, Published, Whole
 
 LINES = {
     "train": "the cat sat .\n\nthe dog ran to the cat\n",
@@ -850,6 +850,23 @@ def test_an_archive_without_a_split_is_refused(site, cache):
     with pytest.raises(CorpusError, match=r"wiki\.zip is not a zip archive with a file wiki/wiki\.valid\.tokens"):
         index.load_index(wikitext(site, {"wiki/wiki.train.tokens": "a"}), "word", cache)
     assert not half_written(cache)
+
+
+def test_a_small_corpus_is_cut_from_held_out_texts_where_an_article_begins(site, cache):
+    halves = " \n = One = \n \n = = A part = = \n a b \n", " = Two = \n c d \n = Three = \n e \n f \n g \n"
+    members = MEMBERS | {"wiki/wiki.test.tokens": "".join(halves)}
+    small = HeldOut("small", "a test", wikitext(site, members))
+    texts = {}
+    for split in LINES:
+        with small.open(split, cache)() as file:
+            texts[split] = file.read().decode()
+    assert texts == {"train": LINES["valid"], "valid": halves[0], "test": halves[1]}
+    assert index.load_index(small, "word", cache).name == "small"
+
+
+def test_held_out_texts_without_articles_are_not_cut(site, cache):
+    with pytest.raises(CorpusError, match="no line ` = Title = ` to cut it at"):
+        HeldOut("small", "a test", wikitext(site, MEMBERS)).open("valid", cache)
 
 
 def test_where_the_archive_is_gone_its_single_files_serve(site, folder, cache):

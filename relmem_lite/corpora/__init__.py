@@ -5,15 +5,15 @@ from pathlib import Path
 
 from relmem_lite.core import nearest
 from relmem_lite.corpora.index import Corpus, load_index, open_indexes
-from relmem_lite.corpora.published import TINYSHAKESPEARE, WIKITEXT_2, WIKITEXT_103
+from relmem_lite.corpora.published import TINYSHAKESPEARE, WIKITEXT_2, WIKITEXT_103, WIKITEXT_SMALL
 from relmem_lite.corpora.sources import Folder, Stories
 from relmem_lite.corpora.text import CorpusError
 from relmem_lite.corpora.vocabulary import EOS, UNK, Vocabulary
 
 __all__ = ["CORPORA", "EOS", "UNK", "Corpus", "CorpusError", "Vocabulary", "cache_folder", "cached", "load"]
 
-CORPORA = {source.name: source for source in (Stories(), WIKITEXT_2, WIKITEXT_103, TINYSHAKESPEARE)}
-"""The corpora that have a name, which are stories, wikitext-2, wikitext-103 and tinyshakespeare.
+CORPORA = {source.name: source for source in (Stories(), WIKITEXT_2, WIKITEXT_SMALL, WIKITEXT_103, TINYSHAKESPEARE)}
+"""The corpora that have a name, which are stories, wikitext-2, wikitext-small, wikitext-103 and tinyshakespeare.
 
 :meta hide-value:
 """

@@ -1,6 +1,7 @@
 """Corpora that others publish: WikiText and tinyshakespeare."""
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,6 +103,42 @@ class Published:
         return f"The {split} split of {self.name}"
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out texts of a published corpus as a small one: valid.txt trains, test.txt is cut in two.
+
+    The first half validates, the second tests. The cut is where the article begins that begins nearest to the middle
+    line.
+
+    Attributes:
+        name: what it is loaded by.
+        about: what it is, in a sentence.
+        whole: the corpus; a line ` = Title = ` begins an article of its.
+    """
+
+    name: str
+    about: str
+    whole: Published
+
+    def identity(self, cache: Path) -> str:
+        return f"{self.name} of {self.whole.identity(cache)}"
+
+    def open(self, split: str, cache: Path) -> Opener:
+        if split == "train":
+            return self.whole.open("valid", cache)
+        with self.whole.open("test", cache)() as file:
+            lines = file.readlines()
+        beginnings = [number for number, line in enumerate(lines) if re.fullmatch(rb" = [^=].*[^=] = \n", line)]
+        if not beginnings:
+            raise CorpusError(f"{self.whole.describe('test')} has no line ` = Title = ` to cut it at.")
+        cut = min(beginnings, key=lambda number: abs(number - len(lines) / 2))
+        half = b"".join(lines[:cut] if split == "valid" else lines[cut:])
+        return lambda: io.BytesIO(half)
+
+    def describe(self, split: str) -> str:
+        return f"The {split} split of {self.name}"
+
+
 def _wikitext(name: str, about: str, sha256: str, *more: Edition) -> Published:
     archive = f"{name}-v1.zip"
     original = f"https://s3.amazonaws.com/research.metamind.io/wikitext/{archive}"
@@ -139,6 +176,11 @@ WIKITEXT_2 = _wikitext(
     "2 million words of Wikipedia's good articles (Merity et al. 2017).",
     "92675f1d63015c1c8b51f1656a52d5bdbc33aafa60cc47a218a66e7ee817488c",
     _WIKITEXT_2_FILES,
+)
+WIKITEXT_SMALL = HeldOut(
+    "wikitext-small",
+    "WikiText-2's held-out articles as a corpus of their own, a tenth of it: minutes on a laptop.",
+    WIKITEXT_2,
 )
 WIKITEXT_103 = _wikitext(
     "wikitext-103",

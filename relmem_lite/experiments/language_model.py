@@ -185,7 +185,9 @@ class LanguageModelExperiment(Experiment):
 
     def _core(self, name: str, input_size: int, width: int) -> Core:
         if name != "relational_memory":
-            return find_core(name).of_width(input_size, width)
+            # The relational memory's forget gate starts open by a bias of 1; the LSTM gets the same start.
+            options = {"forget_bias": 1.0} if name == "lstm" else {}
+            return find_core(name).of_width(input_size, width, **options)
         return RelationalMemory(
             input_size,
             num_slots=self.num_slots,
@@ -200,10 +202,9 @@ class LanguageModelExperiment(Experiment):
 class WikiText2Experiment(LanguageModelExperiment):
     """WikiText-2: relational memory and LSTM as language models of encyclopedia articles, word by word.
 
-    The cpu preset learns from a tenth of it, in a folder `wikitext-small` that is given with `--corpus`: WikiText-2's
-    valid.txt as train.txt, and its test.txt in two halves, cut where the article nearest to the middle line begins, as
-    valid.txt and test.txt. Words that the tenth lacks are `<unk>`, so that its perplexities compare with one another
-    alone.
+    The cpu preset learns from a tenth of it, `wikitext-small`: WikiText-2's validation text trains, the halves of its
+    test text validate and test. Words that the tenth lacks are `<unk>`, so that its perplexities compare with one
+    another alone.
     """
 
     name: ClassVar[str] = "wikitext_2"

@@ -82,8 +82,8 @@ class Programs(Task):
         size = {
             "none": lambda random: sizes[-1],
             "naive": lambda random: naive,
-            "mixed": lambda random: random.choice(sizes),
-            "combined": lambda random: random.choice(sizes) if random.random() < 0.2 else naive,
+            "mixed": lambda random: _drawn(sizes, random),
+            "combined": lambda random: _drawn(sizes, random) if random.random() < 0.2 else naive,
         }
         return self._batch(batch_size, generator, size[self.curriculum])
 
@@ -115,6 +115,11 @@ class Programs(Task):
         place = torch.arange(longest - 1)
         batch = Batch(tokens[:, :-1], self._answer_of_token[tokens[:, 1:]], (place >= asked) & (place < ends))
         return Batch(*(part.contiguous().to(device) for part in batch))
+
+
+def _drawn(sizes: list[tuple[int, int]], random: Random) -> tuple[int, int]:
+    # Of all that a Random draws, Python keeps random() alone the same from version to version.
+    return sizes[int(random.random() * len(sizes))]
 
 
 def _tokens(text: str) -> Tensor:
