@@ -4,7 +4,17 @@ from itertools import permutations
 import pytest
 import torch
 
-from relmem_lite.tasks import Comparison, Copying, NthFarthest, SelectiveCopying, StateTracking
+from relmem_lite.tasks import (
+    Comparison,
+    Copying,
+    IndexLookup,
+    NgramLookup,
+    NthFarthest,
+    Recall,
+    SelectiveCopying,
+    StateTracking,
+    StringCopying,
+)
 
 
 def generator(seed=0):
@@ -12,6 +22,7 @@ def generator(seed=0):
 
 
 TASKS = [NthFarthest(3, 1), NthFarthest(8, 16), Comparison(2), Comparison(7), Copying(3, 5, 4), Copying(1, 2, 0)]
+TASKS += [Recall(3, 9, 4, 2), IndexLookup(5, 3, 2), NgramLookup(9, 2, 2, 5), StringCopying(6, 2, 3)]
 TASKS += [SelectiveCopying(2, 3, 7), SelectiveCopying(4, 2, 4), StateTracking("parity", 9), StateTracking("s5", 9, 9)]
 
 

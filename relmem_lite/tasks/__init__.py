@@ -4,9 +4,11 @@ from relmem_lite.tasks.comparison import Comparison
 from relmem_lite.tasks.copying import Copying
 from relmem_lite.tasks.nth_farthest import NthFarthest
 from relmem_lite.tasks.programs import Programs
+from relmem_lite.tasks.recall import IndexLookup, NgramLookup, Recall, accuracy_within, bits_needed
 from relmem_lite.tasks.selective_copying import SelectiveCopying
 from relmem_lite.tasks.sorting import Sorting
 from relmem_lite.tasks.state_tracking import StateTracking
+from relmem_lite.tasks.string_copying import StringCopying
 from relmem_lite.tasks.task import Batch, Task
 from relmem_lite.tasks.text import Text
 
@@ -14,11 +16,17 @@ __all__ = [
     "Batch",
     "Comparison",
     "Copying",
+    "IndexLookup",
+    "NgramLookup",
     "NthFarthest",
     "Programs",
+    "Recall",
     "SelectiveCopying",
     "Sorting",
     "StateTracking",
+    "StringCopying",
     "Task",
     "Text",
+    "accuracy_within",
+    "bits_needed",
 ]
