@@ -29,9 +29,12 @@ class Core(nn.Module):
             number of steps so far.
         state_type: the named tuple that holds a state of several tensors; None for a plain tuple of them, or for a
             state of one tensor, which stands alone.
+        max_time: number of steps that the core has positions for, counted over all that its state has seen; None where
+            there is no limit.
     """
 
     state_type: ClassVar[type | None] = None
+    max_time: int | None = None
 
     def __init__(self, input_size: int, output_size: int, state_shapes: dict[str, Shape]):
         super().__init__()

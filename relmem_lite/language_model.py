@@ -185,6 +185,7 @@ class LanguageModel(nn.Module):
         self.decoder = None if tied else WordVectors(vocab_size, untied_size, cutoffs)
         self.softmax = AdaptiveSoftmax(self.decoder or self.encoder)
         self.dropout, self.output_dropout = nn.Dropout(dropout), nn.Dropout(output_dropout)
+        self.num_tokens = self.output_size = vocab_size
 
     def forward(self, inputs: Tensor, state: State | None = None, mask: Tensor | None = None) -> tuple[Tensor, State]:
         """Read tokens, say what comes next.

@@ -34,7 +34,7 @@ class SequenceModel(nn.Module):
         encoder: nn.Module | None = None,
     ):
         super().__init__()
-        positive_int("output_size", output_size)
+        self.output_size = positive_int("output_size", output_size)
         self.encoder = nn.Identity() if encoder is None else encoder
         self.core = core
         layers: list[nn.Module] = []
@@ -43,6 +43,12 @@ class SequenceModel(nn.Module):
             layers += [nn.Linear(width, positive_int("head_sizes", size)), nn.ReLU()]
             width = size
         self.head = nn.Sequential(*layers, nn.Linear(width, output_size))
+
+    @property
+    def num_tokens(self) -> int | None:
+        """How many different tokens the model reads; None if it reads features."""
+        tables = [module for module in self.encoder.modules() if isinstance(module, nn.Embedding)]
+        return tables[0].num_embeddings if tables else None
 
     def forward(self, inputs: Tensor, state: State | None = None, mask: Tensor | None = None) -> tuple[Tensor, State]:
         """Read a sequence, answer at each step.
@@ -57,6 +63,11 @@ class SequenceModel(nn.Module):
         """
         outputs, state = self.core(self.encoder(inputs), state)
         return self.head(outputs if mask is None else outputs[mask]), state
+
+    def step(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Take one step: inputs (B, input_size), or tokens (B,), to logits (B, C), and the core's state."""
+        output, state = self.core.step(self.encoder(inputs), state)
+        return self.head(output), state
 
     def loss(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Return the mean cross-entropy over a batch's marked steps, in nats, and the core's state."""
