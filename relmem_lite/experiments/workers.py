@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 import torch
 
 from relmem_lite.allocator import keep_freed_memory
-from relmem_lite.training import RunRecord
+from relmem_lite.training import RunRecord, TrainingInterruptedError
+from relmem_lite.training.processes import ctrl_c_waits, take_ctrl_c
 
 if TYPE_CHECKING:
     from relmem_lite.experiments.experiment import Experiment, Run
@@ -57,7 +58,7 @@ class Workers(Protocol):
         """Begin a job. Its future raises `WorkerKilledError` if its worker dies, and otherwise what `train` raises."""
 
     def interrupt(self) -> None:
-        """Have the jobs at hand saved and stopped."""
+        """Have the jobs at hand saved and stopped; those that have not begun never do."""
 
     def __enter__(self) -> Self: ...
 
@@ -110,13 +111,17 @@ class LocalWorkers:
         self._processes: dict[int, tuple[multiprocessing.Process, Connection]] = {}
         self._numbers = count()
         self._starting = threading.Lock()
+        self._stopping = False
 
     def submit(self, job: Job) -> Future[RunRecord]:
         return self._threads.submit(self._train, job)
 
     def interrupt(self) -> None:
-        for process, _ in list(self._processes.values()):
-            _interrupt(process)
+        # Under the lock: a process that is being started is either there by now or is not started at all.
+        with self._starting:
+            self._stopping = True
+            for process, _ in self._processes.values():
+                _interrupt(process)
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +130,7 @@ class LocalWorkers:
         try:
             self._threads.shutdown()
         except KeyboardInterrupt:  # a second one: whoever sent it does not want to wait
-            for process, _ in self._processes.values():
+            for process, _ in list(self._processes.values()):
                 process.kill()
             raise
         for _, connection in self._processes.values():
@@ -139,6 +144,8 @@ class LocalWorkers:
             self._own.number = next(self._numbers)
         number = self._own.number
         with self._starting:
+            if self._stopping:
+                raise TrainingInterruptedError("Stopped before it began.")
             if number not in self._processes:
                 self._processes[number] = self._start(number)
             process, connection = self._processes[number]
@@ -164,7 +171,8 @@ class LocalWorkers:
         gpus = visible_gpus()
         gpu = gpus[number % len(gpus)] if gpus else None
         process = context.Process(target=_work, args=(theirs, gpu, self.number > 1))
-        process.start()
+        with ctrl_c_waits():
+            process.start()
         theirs.close()
         return process, ours
 
@@ -186,7 +194,7 @@ def _work(connection: Connection, gpu: str | None, one_of_several: bool) -> None
     # Ctrl-C is for the parent, which passes it on once. A worker that is not training has nothing to save.
     if hasattr(os, "setpgrp"):
         os.setpgrp()
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    take_ctrl_c(lambda *_: os._exit(130))
     # Left alone, a worker would go on beside those of the next command.
     parent = multiprocessing.parent_process()
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()

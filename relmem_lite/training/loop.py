@@ -20,7 +20,7 @@ from relmem_lite.core import Core, State
 from relmem_lite.models import SequenceModel, num_parameters
 from relmem_lite.tasks import Batch, Task
 from relmem_lite.training.checkpoint import Progress, difference, load_latest, save_checkpoint
-from relmem_lite.training.processes import make_fabric
+from relmem_lite.training.processes import ctrl_c_waits, make_fabric, take_ctrl_c
 from relmem_lite.training.record import RecordError, RunRecord, describe, environment
 from relmem_lite.training.settings import TrainingSettings
 
@@ -248,9 +248,16 @@ def _batches(task: Task, settings: TrainingSettings, device: torch.device, first
         return (_training_batch(task, settings, device, step) for step in steps)
     drawn = DataLoader(
         _Drawn(task, settings), batch_size=None, sampler=steps, num_workers=settings.data_workers,
-        multiprocessing_context="spawn",
+        multiprocessing_context="spawn", worker_init_fn=_leave_ctrl_c_to_the_parent,
     )  # fmt: skip
-    return (Batch(*(part.to(device) for part in batch)) for batch in drawn)
+    with ctrl_c_waits():
+        arriving = iter(drawn)
+    return (Batch(*(part.to(device) for part in batch)) for batch in arriving)
+
+
+def _leave_ctrl_c_to_the_parent(worker: int) -> None:
+    # The parent finishes its step, for which it needs the batch, and then ends its workers.
+    take_ctrl_c(signal.SIG_IGN)
 
 
 class _Drawn(Dataset):

@@ -1,7 +1,11 @@
-"""Processes that train one run together: how many there are, and which of them speaks."""
+"""Processes: how many train one run together, which of them speaks, and which of them Ctrl-C is for."""
 
 import atexit
 import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
 import torch
@@ -107,6 +111,31 @@ def _forget_earlier_attempts(accelerator: str) -> None:
         world_size=world_size,
     )
     atexit.register(torch.distributed.destroy_process_group)
+
+
+@contextmanager
+def ctrl_c_waits() -> Iterator[None]:
+    """Let Ctrl-C wait; in a process that is started meanwhile, until it calls `take_ctrl_c`.
+
+    Ctrl-C in a terminal reaches every process there, and one that is still importing would die with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    # multiprocessing starts it with the first queue or process, and lets signals through when it has.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def take_ctrl_c(handler: Callable | signal.Handlers) -> None:
+    """Handle Ctrl-C from now on, and one that has waited since this process was started."""
+    signal.signal(signal.SIGINT, handler)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def _number(variable: str) -> int:
