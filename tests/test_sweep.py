@@ -246,6 +246,9 @@ def test_a_run_that_raises_an_error_leaves_its_traceback_and_the_others_go_on(tm
     path = tmp_path / "size=3,items=2" / "lstm-lr0.001-seed0" / "error.txt"
     assert lines[0] == f"size=3,items=2/lstm-lr0.001-seed0 failed: RuntimeError: out of memory (more in {path})"
     assert "in train" in path.read_text()
+    monkeypatch.undo()
+    swept(small_sweep(items=(2,)), tmp_path)
+    assert not path.exists(), "an earlier failure beside a success"
 
 
 def test_a_point_that_cannot_be_built_shows_before_anything_is_trained():
@@ -257,7 +260,37 @@ def test_a_diverged_point_has_a_row_without_a_score(tmp_path):
     sweep = Sweep("rates", SMOKE, ({"learning_rates": (1e-3,)}, {"learning_rates": (1e30,), }))  # fmt: skip
     table = swept(sweep, tmp_path)
     assert [row["diverged"] for row in table["rows"]] == [0, 2]
-    assert summary(table).endswith("learning_rates=1e+30; lstm: no score")
+    assert [row["finished"] for row in table["rows"]] == [2, 2]
+    assert summary(table).endswith("learning_rates=1e+30; lstm: diverged at every learning rate")
+
+
+def test_a_run_that_diverged_is_recorded_and_not_trained_again(tmp_path):
+    def nobody():
+        raise AssertionError("there is nothing to train")
+
+    sweep = Sweep("rates", SMOKE, tuple(grid({"learning_rates": ((1e30,),), "items": (2, 3)})))
+    first = swept(sweep, tmp_path)
+    lines = []
+    assert swept(sweep, tmp_path, nobody, lines.append) == first
+    assert lines == ["4 of 4 runs are recorded already."]
+    record = RunRecord.load(tmp_path / "learning_rates=1e+30,items=2" / "lstm-lr1e+30-seed1" / "record.json")
+    assert (record.stopped, record.curve, record.scores) == ("diverged", [], {})
+    assert record.run["labels"] == {"core": "lstm", "learning_rate": 1e30, "seed": 1}
+    assert record.run["model"]["parameters"] == first["rows"][0]["parameters"]
+    assert record.environment["device"] == "cpu"
+
+
+def test_an_experiments_diverged_runs_are_read_the_second_time(tmp_path, monkeypatch, capsys):
+    experiment = replace(SMOKE, learning_rates=(1e-3, 1e30), workers=1)
+    first = run_experiment(experiment, tmp_path, lambda line: None)
+    assert [run["stopped"] for run in first["runs"]].count("diverged") == 2
+    assert capsys.readouterr().err.count("with learning rate 1e+30") == 2
+    assert first["best"]["lstm"]["learning_rate"] == 1e-3
+    monkeypatch.setattr("relmem_lite.models.cross_entropy", None)
+    lines = []
+    assert run_experiment(experiment, tmp_path, lines.append) == first
+    assert lines[1] == "[2/4] lstm-lr1e+30-seed0: diverged"
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,10 @@ class Experiment(TrainingBudget):
                 self.model(**point)
 
     def train(self, run: Run, directory: Path | None = None, progress: bool = True) -> RunRecord:
-        """Train one run of the grid, or go on with it, or read its record if it is done."""
+        """Train one run of the grid, or go on with it, or read its record if it is done.
+
+        A run that diverges is done: its record has no curve and no scores, and it is not trained again.
+        """
         torch.manual_seed(run.seed)
         point, labels, settings = self.contestants()[run.contestant], self.labels(run), self._settings(run)
         folder = None if directory is None else directory / run.name
@@ -136,7 +139,9 @@ class Experiment(TrainingBudget):
         except TrainingDivergedError as error:
             if is_first_process():
                 print(f"{run.name}: {error}", file=sys.stderr)
-            return RunRecord({"labels": labels, "settings": asdict(settings)}, [], {}, "diverged", {})
+                if folder is not None:
+                    error.record.save(folder / "record.json")
+            return error.record
 
     def finished(self, run: Run, directory: Path, model: SequenceModel) -> RunRecord | None:
         """Return the record of a run that is done, None if it is not; `model` is its contestant's, perhaps as meta.
@@ -229,8 +234,8 @@ def best_learning_rate(records: Iterable[RunRecord], score: str, lower_is_better
 def run_experiment(experiment: Experiment, directory: Path, report: Callable[[str], None] = print) -> dict:
     """Train all runs of an experiment, one worker a processor core, and write `directory`/record.json.
 
-    Finished runs are read, unfinished ones go on where they stopped. Workers are fresh processes: a script that calls
-    this with several must do so under `if __name__ == "__main__":`.
+    Finished runs are read, also those that diverged; unfinished ones go on where they stopped. Workers are fresh
+    processes: a script that calls this with several must do so under `if __name__ == "__main__":`.
 
     Args:
         experiment: what to run.

@@ -186,8 +186,8 @@ def run_sweep(
 ) -> dict:
     """Train every run of a sweep that is not recorded yet, and write `directory`/table.json and table.csv.
 
-    The tables are written anew, atomically, whenever a run ends. A run whose worker dies is tried again, twice; then,
-    and if it raises an error, the others go on without it.
+    A run that diverged is recorded, too. The tables are written anew, atomically, whenever a run ends. A run whose
+    worker dies is tried again, twice; then, and if it raises an error, the others go on without it.
 
     Args:
         sweep: what to run.
@@ -231,7 +231,7 @@ def _run_sweep(
             if isinstance(outcome, WorkerKilledError):
                 report(f"{name} failed: its worker was killed {RETRIES + 1} times.")
             else:
-                path = job.directory / job.run.name / "error.txt"
+                path = error_file(job)
                 write_atomically(path, "".join(format_exception(outcome)).encode())
                 report(f"{name} failed: {type(outcome).__name__}: {outcome} (more in {path})")
             return
@@ -275,15 +275,19 @@ class Table:
         """
         record = job.experiment.finished(job.run, job.directory, self._model(job))
         if record is not None:
-            self.records[job.directory, job.run] = record
+            self._keep(job, record)
         return record is not None
 
     def add(self, job: Job, record: RunRecord) -> None:
         """Take in a run that has ended, and keep its record here even if it was trained on another machine."""
-        self.records[job.directory, job.run] = record
+        self._keep(job, record)
         path = job.directory / job.run.name / "record.json"
-        if record.curve and not path.exists():
+        if not path.exists():
             record.save(path)
+
+    def _keep(self, job: Job, record: RunRecord) -> None:
+        self.records[job.directory, job.run] = record
+        error_file(job).unlink(missing_ok=True)
 
     def score(self, record: RunRecord) -> str:
         """Say how a run ended."""
@@ -308,7 +312,7 @@ class Table:
                     "parameters": num_parameters(self._model(jobs[0])),
                     "seconds": round(sum(record.curve[-1]["seconds"] for record in records if record.curve), 3),
                     "finished": len(records),
-                    "diverged": sum(not record.curve for record in records),
+                    "diverged": sum(record.stopped == "diverged" for record in records),
                     "runs": len(jobs),
                 }
             )
@@ -363,6 +367,11 @@ class Table:
         return self._models[key]
 
 
+def error_file(job: Job) -> Path:
+    """Return where a run leaves its traceback, if the last attempt at it raised an error."""
+    return job.directory / job.run.name / "error.txt"
+
+
 def _cell(value: object) -> object:
     return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
@@ -381,5 +390,8 @@ def summary(table: dict) -> str:
     for row in sorted(found, key=lambda row: sign * row["mean"]):
         spread = f"{row['mean']:.3f} ({row['min']:.3f} to {row['max']:.3f})"
         lines.append(f"  {title(row['point'])}; {row['contestant']}: {spread}  lr {row['learning_rate']:g}")
-    lines += [f"  {title(row['point'])}; {row['contestant']}: no score" for row in table["rows"] if row["mean"] is None]
+    for row in table["rows"]:
+        if row["mean"] is None:
+            why = "diverged at every learning rate" if row["diverged"] else "no score"
+            lines.append(f"  {title(row['point'])}; {row['contestant']}: {why}")
     return "\n".join(lines)

@@ -31,7 +31,13 @@ TRAINING, VALIDATION, TEST, NOISE = range(4)
 
 
 class TrainingDivergedError(ArithmeticError):
-    """The loss or its gradient became NaN or infinite."""
+    """The loss or its gradient became NaN or infinite.
+
+    Attributes:
+        record: what is left of the run, where and how it was made; no curve and no scores.
+    """
+
+    record: RunRecord
 
 
 class TrainingInterruptedError(KeyboardInterrupt):
@@ -69,7 +75,7 @@ def train(
 
     Raises:
         ValueError: settings that make no sense for this task, or for the processes that share the work.
-        TrainingDivergedError: the loss or its gradient became NaN or infinite.
+        TrainingDivergedError: the loss or its gradient became NaN or infinite; nothing but checkpoints is kept.
         TrainingInterruptedError: Ctrl-C; with a directory the run was saved.
         CheckpointError: the directory holds only checkpoints that cannot be used, or another run's.
         RecordError: the directory holds another run's record, or a process that is training there.
@@ -83,7 +89,13 @@ def train(
     fabric.launch()
     _agree(fabric, run)
     with nullcontext() if folder is None else _no_others_in(folder, fabric):
-        return _train(fabric, model, task, settings, run, folder, tests or {}, progress)
+        # Before the first step: the checkout may be another when the last one is done.
+        place = environment(fabric.device) | {"processes": fabric.world_size}
+        try:
+            return _train(fabric, model, task, settings, run, place, folder, tests or {}, progress)
+        except TrainingDivergedError as error:
+            error.record = RunRecord(run, [], {}, "diverged", place)
+            raise
 
 
 def describe_run(
@@ -129,11 +141,11 @@ def _train(
     task: Task,
     settings: TrainingSettings,
     run: dict,
+    place: dict,
     folder: Path | None,
     tests: dict[str, Task],
     progress: bool,
 ) -> RunRecord:
-    place = environment(fabric.device) | {"processes": fabric.world_size}
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     wrapped.mark_forward_method("loss")

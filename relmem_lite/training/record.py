@@ -25,7 +25,7 @@ class RunRecord:
     Attributes:
         run: what was run: settings, task, model (with its number of parameters), and labels given to it.
         curve: points {"step", "loss", "seconds", scores...}: the mean training loss since the last point, the scores on
-            held-out samples, and wall-clock seconds since the start.
+            held-out samples, and wall-clock seconds since the start; empty if the run diverged.
         scores: the final scores, on test samples that were used for nothing else; empty if the run diverged.
         stopped: why the run ended: "steps", "stop_at", "patience" or "diverged".
         environment: device, threads, library versions, commit.
