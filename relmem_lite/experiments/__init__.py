@@ -2,6 +2,7 @@
 
 from relmem_lite.core import nearest
 from relmem_lite.experiments.comparison import ComparisonExperiment
+from relmem_lite.experiments.copying_length import CopyingLengthExperiment
 from relmem_lite.experiments.experiment import (
     Experiment,
     Run,
@@ -19,6 +20,7 @@ from relmem_lite.experiments.nth_farthest import NthFarthestExperiment
 from relmem_lite.experiments.nth_farthest_ladder import NthFarthestLadderExperiment
 from relmem_lite.experiments.port_mistakes import PortMistakesExperiment
 from relmem_lite.experiments.programs import ProgramsExperiment
+from relmem_lite.experiments.recall_frontier import RecallFrontierExperiment
 from relmem_lite.experiments.relational import RelationalExperiment
 from relmem_lite.experiments.selective_copying import SelectiveCopyingExperiment
 from relmem_lite.experiments.sorting import SortingExperiment
@@ -31,12 +33,14 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
     experiment.name: experiment
     for experiment in (
         ComparisonExperiment,
+        CopyingLengthExperiment,
         GatingExperiment,
         LanguageModelExperiment,
         NthFarthestExperiment,
         NthFarthestLadderExperiment,
         PortMistakesExperiment,
         ProgramsExperiment,
+        RecallFrontierExperiment,
         SelectiveCopyingExperiment,
         SortingExperiment,
         StateTrackingExperiment,
@@ -50,6 +54,7 @@ __all__ = [
     "EXPERIMENTS",
     "SWEEPS",
     "ComparisonExperiment",
+    "CopyingLengthExperiment",
     "Experiment",
     "GatingExperiment",
     "LanguageModelExperiment",
@@ -58,6 +63,7 @@ __all__ = [
     "NthFarthestLadderExperiment",
     "PortMistakesExperiment",
     "ProgramsExperiment",
+    "RecallFrontierExperiment",
     "RelationalExperiment",
     "Run",
     "SelectiveCopyingExperiment",
