@@ -2,6 +2,7 @@
 
 from relmem_lite.tasks.comparison import Comparison
 from relmem_lite.tasks.copying import Copying
+from relmem_lite.tasks.istree import IsTree
 from relmem_lite.tasks.nth_farthest import NthFarthest
 from relmem_lite.tasks.programs import Programs
 from relmem_lite.tasks.recall import IndexLookup, NgramLookup, Recall, accuracy_within, bits_needed
@@ -17,6 +18,7 @@ __all__ = [
     "Comparison",
     "Copying",
     "IndexLookup",
+    "IsTree",
     "NgramLookup",
     "NthFarthest",
     "Programs",
