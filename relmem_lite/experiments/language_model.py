@@ -217,7 +217,7 @@ class WikiText2Experiment(LanguageModelExperiment):
             "embedding_size": 128,
             "key_size": 32,
             "cutoffs": (2000, 6000),
-            "learning_rates": (2e-3, 4e-3),
+            "learning_rates": (2e-3, 4e-3, 8e-3),
             "steps": 1200,
             "batch_size": 32,
             "eval_every": 200,
