@@ -158,6 +158,9 @@ def _sweep(arguments: list[str]) -> None:
     if launched_by_torchrun():
         raise UsageError("relmem sweep starts workers of its own, each for one run: start it without torchrun.")
     name, *arguments = arguments
+    if name.startswith("-"):
+        raise UsageError(f"name an experiment or a sweep before {name}, as in relmem sweep nth_farthest {_OVER}.")
+    _check_over(arguments)
     try:
         if name not in SWEEPS and name not in EXPERIMENTS:
             raise ValueError(nearest(name, [*SWEEPS, *EXPERIMENTS], "experiment or sweep"))
@@ -207,6 +210,28 @@ def _sweep(arguments: list[str]) -> None:
     table = run_sweep(sweep, directory, on_ray if engine == "ray" else None)
     print(summary(table))
     print(f"Table: {directory / 'table.csv'}")
+
+
+_OVER = "--over num_heads=4,8"
+
+
+def _check_over(arguments: list[str]) -> None:
+    """Refuse, in one sentence, --over without a text or with several."""
+    for position, argument in enumerate(arguments):
+        if argument != "--over":
+            continue
+        texts = []
+        for following in arguments[position + 1 :]:
+            if following.startswith("--"):
+                break
+            texts.append(following)
+        if not texts:
+            raise UsageError(f"over must be a setting and its values, as in {_OVER}, got nothing.")
+        if len(texts) > 1:
+            raise UsageError(
+                f"over must be one setting and its values, without blanks, as in {_OVER}, got {' '.join(texts)!r}: "
+                "put commas between values and --over before each setting, and a value with blanks in quotes."
+            )
 
 
 def _settings(experiment_class, arguments: list[str]):

@@ -110,7 +110,16 @@ def test_what_is_typed_becomes_points_of_the_settings_own_kinds():
         ("sweep nth_farthest --over num_heads=four", "'four' is no value of num_heads, which is int"),
         ("sweep nth_farthest --over head_sizes=8,8.5", "'8.5' is no value of head_sizes, which is tuple[int, ...]"),
         ("sweep nth_farthest --over clip=1,much", "'much' is no value of clip, which is float | None"),
-        ("sweep nth_farthest --over num_heads=4,4", "over num_heads holds a value twice: 4, 4"),
+        ("sweep nth_farthest --over num_heads=4,4", "over num_heads holds a value twice: 4, 4."),
+        (
+            "sweep nth_farthest --over seeds=0,0",
+            "over seeds holds a value twice: 0, 0. Each is a point of its own: give it once, and put blanks between "
+            'values that belong to one point, as in "seeds=A B".',
+        ),
+        ("sweep nth_farthest --over", "over must be a setting and its values, as in --over num_heads=4,8, got nothing"),
+        ("sweep nth_farthest --over --samples 3", "as in --over num_heads=4,8, got nothing"),
+        ("sweep nth_farthest --over num_heads=4, 8", "over must be one setting and its values, without blanks"),
+        ("sweep --over num_heads=4,8", "name an experiment or a sweep before --over"),
         ("sweep nth_farthest --over num_heads=4 --over num_heads=8", "over names num_heads twice"),
         ("sweep nth_farthest --over num_heads=0,4", "At num_heads=0: num_heads must be at least 1, got 0"),
         ("sweep nth_farthest --over cores=gru,lsmt", "Did you mean 'lstm'?"),
@@ -128,7 +137,9 @@ def test_what_is_typed_becomes_points_of_the_settings_own_kinds():
 def test_a_slip_of_the_pen_gets_the_nearest_right_answer(typed, says, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(typed.split()) == 2
-    assert says in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1, "one sentence, no box"
     assert not list(tmp_path.iterdir()), "nothing was run"
 
 

@@ -1,10 +1,12 @@
 """What is typed after `relmem sweep NAME --over`: settings and the values to try."""
 
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from typing import Literal, get_args, get_origin, get_type_hints
 
 from relmem_lite.core import nearest
-from relmem_lite.experiments.experiment import Experiment, some
+from relmem_lite.experiments.experiment import Experiment
 from relmem_lite.experiments.sweep import Range, grid, known_axis, sample
 
 
@@ -34,7 +36,8 @@ def points(base: Experiment, over: Sequence[str], samples: int | None = None, se
             axes[name] = _range(base, name, low, high)
         else:
             axes[name] = [_value(base, name, value) for value in values.split(",")]
-            some(f"over {name}", tuple(axes[name]))
+            if len(set(axes[name])) < len(axes[name]):
+                raise ValueError(_twice(base, name, values))
     if not axes:
         raise ValueError("name at least one setting and its values: --over num_heads=4,8.")
     made = grid(axes) if samples is None else sample(axes, samples, seed)
@@ -48,6 +51,15 @@ def points(base: Experiment, over: Sequence[str], samples: int | None = None, se
     )
 
 
+def _twice(base: Experiment, name: str, values: str) -> str:
+    message = (
+        f"over {name} holds a value twice: {', '.join(values.split(','))}. Each is a point of its own: give it once"
+    )
+    if not isinstance(getattr(base, name), tuple):
+        return f"{message}."
+    return f'{message}, and put blanks between values that belong to one point, as in "{name}=A B".'
+
+
 def _value(base: Experiment, name: str, text: str) -> object:
     """Read one value of a setting as the command line reads it."""
     import tyro
@@ -56,7 +68,9 @@ def _value(base: Experiment, name: str, text: str) -> object:
     if get_origin(hint) is Literal and text not in map(str, get_args(hint)):
         raise ValueError(nearest(text, [str(choice) for choice in get_args(hint)], name))
     try:
-        return tyro.cli(hint, args=text.split(), console_outputs=False)
+        # What tyro says is drawn in a box, and names the value but not the setting.
+        with redirect_stderr(StringIO()):
+            return tyro.cli(hint, args=text.split(), console_outputs=False)
     except SystemExit:
         kind = hint.__name__ if isinstance(hint, type) else str(hint)
         raise ValueError(f"over {name}={text}: {text!r} is no value of {name}, which is {kind}.") from None
