@@ -306,6 +306,43 @@ def test_a_long_title_is_wrapped():
     assert "\n" in title.get_text()
 
 
+FINDINGS = (
+    "The memory is traced again at every step: it grows while it waits",
+    "A WIDE MOMENT: MMMM WWWW MMMM WWWW MMMM WWWW MMMM",
+    "Where distances must be compared, LSTM and GRU flip a coin",
+    "It is still so",
+)
+
+
+@pytest.mark.parametrize("finding", FINDINGS)
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_a_title_ends_before_the_page_or_the_next_panel_does(finding, columns):
+    fig, axes = figures.figure(4.0, 1, columns, squeeze=False)
+    axes = axes[0]
+    for ax in axes:
+        ax.plot([0, 1], [0, 10_000])
+        ax.set_ylabel("held-out accuracy")
+    titles = [figures.set_title(ax, finding) for ax in axes]
+    fig.draw_without_rendering()
+    ends = [*(ax.bbox.x0 for ax in axes[1:]), fig.bbox.x1]
+    for title, end in zip(titles, ends, strict=True):
+        assert title.get_window_extent().x1 <= end
+        assert title.get_text().split() == finding.split()
+
+
+def test_a_title_is_broken_only_where_the_next_word_would_not_fit():
+    fig, ax = figures.figure()
+    title = figures.set_title(ax, FINDINGS[0])
+    first, second = title.get_text().split("\n")
+    title.set_text(f"{first} {second.split()[0]}")
+    assert title.get_window_extent().x1 > fig.bbox.x1 - title.get_fontsize()
+
+
+def test_a_title_reaches_over_the_bar_of_colours():
+    ax = figures.heat_map(np.zeros((4, 40)), value_label="gate", title="The gates forget the symbol, not the memory")
+    assert "\n" not in ax.get_title(loc="left")
+
+
 def test_the_cover_has_no_overlapping_words_and_is_readable_on_a_phone():
     fig = figures.cover()
     texts = fig.axes[0].texts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import textwrap
 from dataclasses import dataclass
 
 import matplotlib as mpl
@@ -184,8 +183,29 @@ def figure(height: float = 4.0, rows: int = 1, columns: int = 1, **options):
 def set_title(ax, finding: str):
     """Title the axes with what they show ("The LSTM forgets the first item by step 6"), wrapped to their width.
 
-    Returns the title's Text.
+    Call it after the axes are labelled: labels on the left push them to the right. Returns the title's Text.
     """
-    points = 1.15 * 72 * ax.get_position().width * ax.figure.get_figwidth()  # a title may reach past its axes
-    letters = max(12, int(points / (0.6 * ax.title.get_fontsize())))
-    return ax.set_title(textwrap.fill(finding, letters), loc="left")
+    title = ax.set_title("", loc="left")
+    room = _room_for_title(ax)
+    lines = []
+    for word in finding.split():
+        title.set_text(" ".join([*lines[-1:], word]))
+        fits = lines and title.get_window_extent().width <= room
+        lines[-1:] = [title.get_text()] if fits else [*lines[-1:], word]
+    title.set_text("\n".join(lines))
+    return title
+
+
+def _room_for_title(ax) -> float:
+    """Return the pixels from the left of the axes to the next panel's, or to the right of the figure."""
+    page = ax.figure
+    if page.get_layout_engine() is not None:
+        page.draw_without_rendering()
+    letter = ax.title.get_fontsize() / 72 * page.dpi
+    ours = ax.get_window_extent()
+    # A colour bar is no panel: it has no place in the grid, and no title.
+    panels = [other.get_window_extent() for other in page.axes if other.get_subplotspec() is not None]
+    beside = [
+        other.x0 - letter for other in panels if other.x0 >= ours.x1 and other.y0 < ours.y1 and other.y1 > ours.y0
+    ]
+    return max(min([page.bbox.x1 - letter / 4, *beside]) - ours.x0, 6 * letter)
