@@ -149,6 +149,10 @@ class Block(Core):
             )
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def max_time(self) -> int | None:
+        return self.core.max_time
+
     def initial_state(self, batch_size: int) -> State:
         parts = [] if self.convolution is None else [self.convolution.initial_state(batch_size)]
         return self._state([*parts, *self.core._parts(self.core.initial_state(batch_size))])
@@ -213,6 +217,10 @@ class Stack(Core):
         self.convolution, self.expansion = convolution, expansion
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width)
+
+    @property
+    def max_time(self) -> int | None:
+        return min((block.max_time for block in self.blocks if block.max_time is not None), default=None)
 
     def initial_state(self, batch_size: int) -> State:
         return self._state([part for block in self.blocks for part in block._parts(block.initial_state(batch_size))])

@@ -81,6 +81,9 @@ CORES = {
     "sLSTM with two heads": lambda: SLSTM(INPUT_SIZE, 6, num_heads=2, forget="sigmoid"),
     "attention": lambda: CausalAttention(INPUT_SIZE, 8),
     "attention without positions": lambda: CausalAttention(INPUT_SIZE, 6, num_heads=2, positions="none"),
+    "attention with learned positions": lambda: CausalAttention(
+        INPUT_SIZE, 6, num_heads=2, positions="learned", max_time=40
+    ),
     "signed minGRU": lambda: SignedMinGRU(INPUT_SIZE, 6),
     "reflections": lambda: Reflections(INPUT_SIZE, 6, num_reflections=2, block_size=3),
     "convolution": lambda: CausalConvolution(INPUT_SIZE, window=3),

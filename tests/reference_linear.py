@@ -296,9 +296,10 @@ def rotated(x, position):
     return turned
 
 
-def causal_attention(weights, inputs, state=None, *, num_heads, positions="rotary"):
+def causal_attention(weights, inputs, state=None, *, num_heads, positions="rotary", max_time=None):
     """Multi-head causal attention: Vaswani et al. 2017, arXiv 1706.03762, section 3.2.
 
+    Learned positions are rows of a table of `max_time`, added to what queries and keys are made from.
     The state is every key (turned to its position) and every value so far, each (B, T, D).
     """
     batch_size, time, _ = inputs.shape
@@ -312,7 +313,11 @@ def causal_attention(weights, inputs, state=None, *, num_heads, positions="rotar
 
     outputs = []
     for t in range(time):
-        query, key, value = (linear(weights, name, inputs[:, t]) for name in ("query", "key", "value"))
+        placed = inputs[:, t]
+        if positions == "learned":
+            placed = placed + weights["position.weight"][keys.shape[1]]
+        query, key = linear(weights, "query", placed), linear(weights, "key", placed)
+        value = linear(weights, "value", inputs[:, t])
         if positions == "rotary":
             position = keys.shape[1]
             query, key = (rotated(heads(x), position).reshape(batch_size, -1) for x in (query, key))

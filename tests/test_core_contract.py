@@ -163,6 +163,33 @@ def test_inputs_and_states_are_left_as_they_were(name):
 
 
 @every_core
+@pytest.mark.parametrize("gradients", [True, False], ids=["with gradients", "without"])
+def test_a_state_can_be_gone_on_from_again_after_later_ones_and_in_part(name, gradients):
+    core = make_core(name, torch.float64)
+    inputs = make_inputs(3, 12, dtype=torch.float64)
+    with torch.set_grad_enabled(gradients):
+        expected, _ = core(inputs)
+        _, start = core(inputs[:, :4])
+        states = [core.step(inputs[:, 4], start)[1]]
+        kept = [map_state(torch.clone, states[0])]
+        for t in range(5, 12):
+            states.append(core.step(inputs[:, t], states[-1])[1])
+            kept.append(map_state(torch.clone, states[-1]))
+        core.step(-inputs[:, 9], states[4])
+        core(-inputs[:, 9:], states[4])
+        for t, (state, was) in enumerate(zip(states, kept, strict=True), start=5):
+            assert all(map(torch.equal, parts_of(state), parts_of(was)))
+            if t < 12:
+                outputs, _ = core(inputs[:, t:], state)
+                assert torch.allclose(outputs, expected[:, t:], rtol=0, atol=1e-10)
+                for rows in (slice(1, 2), slice(0, 2), torch.tensor([2, 0])):
+                    part = map_state(lambda tensor, rows=rows: tensor[rows], state)
+                    for _ in range(2):
+                        output, _ = core.step(inputs[rows, t], part)
+                        assert torch.allclose(output, expected[rows, t], rtol=0, atol=1e-10)
+
+
+@every_core
 def test_sequences_of_a_batch_are_independent(name):
     core = make_core(name, torch.float64)
     inputs, state = make_inputs(3, 4, dtype=torch.float64), make_state(core, 3)

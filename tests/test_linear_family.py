@@ -190,6 +190,14 @@ CASES = {
         num_heads=2,
         positions="none",
     ),
+    "attention, learned positions": sharing(
+        partial(CausalAttention, INPUT_SIZE, 6),
+        reference_linear.causal_attention,
+        drawn_cache,
+        num_heads=2,
+        positions="learned",
+        max_time=100,
+    ),
 }
 
 
@@ -800,7 +808,13 @@ def test_slstm_is_not_affine_in_its_hidden_state():
     assert (run((state.hidden + other) / 2) - middle).abs().max() > FAR
 
 
-GROWS = {"sru_plus_plus": 2 * 2, "sru_plus_plus, heads": 2 * 6, "attention": 2 * 8, "attention, no positions": 2 * 6}
+GROWS = {
+    "sru_plus_plus": 2 * 2,
+    "sru_plus_plus, heads": 2 * 6,
+    "attention": 2 * 8,
+    "attention, no positions": 2 * 6,
+    "attention, learned positions": 2 * 6,
+}
 KEPT = {  # floats of the state at its start, in the house alphabet
     "min_gru": 4,  # D
     "qrnn": 4 + 1 * 3,  # D + (window - 1) I

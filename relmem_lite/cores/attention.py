@@ -10,9 +10,14 @@ from relmem_lite.core import Core, nearest, positive_int
 from relmem_lite.cores.heads import head_size, width_of_heads
 from relmem_lite.cores.linear import full_precision
 
+POSITIONS = ["rotary", "learned", "none"]
+
 
 class AttentionState(NamedTuple):
-    """What attention keeps: keys and values of all steps so far, each (B, T, D)."""
+    """What attention keeps: keys and values of all steps so far, each (B, T, D).
+
+    Values, to be read alone: without gradients, states that follow one another share memory.
+    """
 
     keys: Tensor
     values: Tensor
@@ -21,9 +26,12 @@ class AttentionState(NamedTuple):
 class CausalAttention(Core):
     """Multi-head attention of each step to itself and all steps before (Vaswani et al. 2017, section 3.2).
 
-    The only core here whose state grows with time: keys and values of every step, the "KV cache". Positions are
-    rotary (Su et al. 2021, arXiv 2104.09864, section 3.2): queries and keys are turned by an angle that grows with
-    their position, counted from the first step in the cache, so that a score depends on distances alone.
+    The only core here whose state grows with time: keys and values of every step, the "KV cache". Positions, counted
+    from the first step in the cache, are rotary (Su et al. 2021, arXiv 2104.09864, section 3.2): queries and keys are
+    turned by an angle that grows with their position, so that a score depends on distances alone. Or they are learned,
+    as in GPT (Radford et al. 2018, section 3.1): a vector for each position, drawn as large as a token's. GPT adds it
+    to the token's vector, and so to a stream that passes by every layer. Here that stream is outside the core, and
+    each core adds vectors of its own to its input, where queries and keys are made from it; values carry none.
 
     While it is recorded, it records "queries", "keys" and "values", each (B, T, H, V), as they meet: the attention map
     is the softmax of queries times keys over sqrt(V), over the steps so far.
@@ -32,23 +40,43 @@ class CausalAttention(Core):
         input_size: features of one step's input.
         hidden_size: D, the size of a step's keys and values over all heads, and of the output.
         num_heads: H, the number of heads; they divide D, into heads of even size if positions are rotary.
-        positions: "rotary", or "none" for attention that cannot tell an earlier step from a later one.
+        positions: "rotary"; "learned"; or "none" for attention that cannot tell an earlier step from a later one.
+        max_time: for learned positions, how many there are; a sequence that is longer is refused with ValueError.
 
     Raises:
         TypeError, ValueError: a size that is not a whole number of at least 1, heads that do not divide the width,
-            or unknown positions.
+            unknown positions, learned ones without max_time, or max_time for others, which have no end.
     """
 
     state_type = AttentionState
 
-    def __init__(self, input_size: int, hidden_size: int, *, num_heads: int = 4, positions: str = "rotary"):
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        num_heads: int = 4,
+        positions: str = "rotary",
+        max_time: int | None = None,
+    ):
         positive_int("input_size", input_size)
         positive_int("hidden_size", hidden_size)
-        if positions not in ("rotary", "none"):
-            raise ValueError(nearest(positions, ["rotary", "none"], "kind of positions"))
+        if positions not in POSITIONS:
+            raise ValueError(nearest(positions, POSITIONS, "kind of positions"))
+        if positions != "learned" and max_time is not None:
+            raise ValueError(
+                f"max_time, {max_time}, is for learned positions; positions are {positions!r}, which have no end. "
+                "Leave it out."
+            )
+        if positions == "learned" and max_time is None:
+            raise ValueError("Learned positions need max_time, the number of them: the longest sequence to be read.")
         head_size(hidden_size, num_heads, even=positions == "rotary")
         super().__init__(input_size, hidden_size, {"keys": (None, hidden_size), "values": (None, hidden_size)})
         self.num_heads, self.positions = num_heads, positions
+        self.position = None
+        if max_time is not None:
+            self.max_time = positive_int("max_time", max_time)
+            self.position = nn.Embedding(max_time, input_size)
         self.query = nn.Linear(input_size, hidden_size, bias=False)
         self.key = nn.Linear(input_size, hidden_size, bias=False)
         self.value = nn.Linear(input_size, hidden_size, bias=False)
@@ -70,9 +98,11 @@ class CausalAttention(Core):
         return outputs.squeeze(1), state
 
     def _attend(self, inputs: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
-        queries, keys, values = self.query(inputs), self.key(inputs), self.value(inputs)
+        start, placed = state.keys.shape[1], inputs
+        if self.position is not None:
+            placed = inputs + self._positions(start, start + inputs.shape[1])
+        queries, keys, values = self.query(placed), self.key(placed), self.value(inputs)
         if self.positions == "rotary":
-            start = state.keys.shape[1]
             queries, keys = (turned(part, start, self.num_heads) for part in (queries, keys))
         if self._recordings:
             parts = {"queries": queries, "keys": keys, "values": values}
@@ -80,10 +110,40 @@ class CausalAttention(Core):
         state = AttentionState(extended(state.keys, keys), extended(state.values, values))
         return self.output(attend(queries, state.keys, state.values, self.num_heads)), state
 
+    def _positions(self, start: int, stop: int) -> Tensor:
+        if stop > self.max_time:
+            so_far = f", {start} of them in the state" if start else ""
+            raise ValueError(
+                f"The sequence has {stop} steps{so_far}; this {type(self).__name__} has learned positions for "
+                f"{self.max_time}. Read less, build it with a larger max_time, or take positions='rotary'."
+            )
+        return self.position.weight[start:stop]
+
 
 def extended(cache: Tensor, new: Tensor) -> Tensor:
     """The cache (B, steps so far, D) and, after it, what is new (B, T, D), in the dtype of the new."""
-    return torch.cat([cache.to(new.dtype), new], dim=1)
+    if torch.is_grad_enabled() or not cache.shape[1] or cache.dtype != new.dtype or torch.compiler.is_compiling():
+        return torch.cat([cache.to(new.dtype), new], dim=1)
+    return _appended(cache, new)
+
+
+def _appended(cache: Tensor, new: Tensor) -> Tensor:
+    """As `extended`, without gradients: a cache that was made here has room behind it, where the new goes uncopied.
+
+    An older cache stays as it was, since it ends where the new begins. Whoever extends it a second time finds that room
+    taken, and copies; so does who extends a part of a batch.
+    """
+    start, stop = cache.shape[1], cache.shape[1] + new.shape[1]
+    room = cache._base
+    at_its_end = room is not None and getattr(room, "taken", None) == start and cache.stride() == room.stride()
+    if not (at_its_end and len(cache) == len(room) and stop <= room.shape[1]):
+        # A step copies an eighth of a row of the cache on average, where without room it would copy all rows.
+        room = cache.new_empty(len(cache), stop + stop // 8 + 32, *cache.shape[2:])
+        room[:, :start] = cache
+    # By way of data: for autograd, the caches that end before are the same as they were.
+    room.data[:, start:stop] = new
+    room.taken = stop
+    return room[:, :stop]
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, num_heads: int) -> Tensor:

@@ -1,0 +1,127 @@
+"""Attention's cache, which is never copied as a whole, and its learned positions, which have an end."""
+
+import pytest
+import torch
+
+from relmem_lite import GRU, CausalAttention, SRUPlusPlus
+from relmem_lite.models import Block, SequenceModel, Stack
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def pointers(state):
+    return [part.data_ptr() for part in state if part.ndim == 3]
+
+
+def caches(core, inputs):
+    """Where keys and values lie after each step."""
+    places, state = [], None
+    for step_input in inputs.unbind(1):
+        _, state = core.step(step_input, state)
+        places.append(tuple(pointers(state)))
+    return places
+
+
+@pytest.mark.parametrize("core", [CausalAttention(4, 8), SRUPlusPlus(4, 8)], ids=["attention", "SRU++"])
+def test_a_step_without_gradients_copies_the_cache_seldom(core):
+    inputs = normal(2, 500, 4)
+    with torch.no_grad():
+        places = caches(core, inputs)
+        outputs, _ = core(inputs)
+        stepwise = torch.stack(list(steps(core, inputs)), dim=1)
+    assert len(set(places)) < 20
+    assert torch.allclose(stepwise, outputs, rtol=0, atol=1e-5)
+    assert len(set(caches(core, inputs[:, :50]))) == 50, "with gradients, each state is a tensor of its own"
+
+
+def steps(core, inputs):
+    state = None
+    for step_input in inputs.unbind(1):
+        output, state = core.step(step_input, state)
+        yield output
+
+
+@torch.no_grad()
+def test_two_ways_on_from_one_state_do_not_meet():
+    core, inputs = CausalAttention(4, 8), normal(2, 9, 4)
+    _, start = core(inputs[:, :3])
+    _, start = core.step(inputs[:, 3], start)
+    _, one = core.step(inputs[:, 4], start)
+    _, other = core.step(inputs[:, 5], start)
+    assert pointers(one) == pointers(start), "the first to go on has the room"
+    assert set(pointers(other)).isdisjoint(pointers(start))
+    _, expected = core(torch.stack([*inputs[:, :4].unbind(1), inputs[:, 4]], dim=1))
+    assert all(torch.allclose(part, wanted, atol=1e-6) for part, wanted in zip(one, expected, strict=True))
+
+
+def test_gradients_of_what_was_made_from_a_state_survive_later_steps():
+    """Memory that states share is written behind each one alone, so that what autograd has kept of it still counts."""
+    core, inputs = CausalAttention(4, 8), normal(2, 6, 4)
+    weight = torch.nn.Parameter(normal(8, seed=1))
+    with torch.no_grad():
+        _, state = core(inputs[:, :3])
+        _, state = core.step(inputs[:, 3], state)
+    loss = (state.keys * weight).sum()
+    with torch.no_grad():
+        core.step(inputs[:, 4], state)
+    loss.backward()
+    assert torch.allclose(weight.grad, state.keys.sum((0, 1)))
+
+
+def test_learned_positions_tell_orders_apart_and_count_on_in_a_state():
+    torch.manual_seed(0)
+    core = CausalAttention(4, 8, positions="learned", max_time=6)
+    inputs, order = normal(2, 6, 4), [3, 0, 2, 1, 4, 5]
+    outputs, _ = core(inputs)
+    assert (outputs[:, -1] - core(inputs[:, order])[0][:, -1]).abs().max() > 1e-3
+    _, state = core(inputs[:, :4])
+    assert torch.allclose(core(inputs[:, 4:], state)[0], outputs[:, 4:], atol=1e-6)
+    # A new piece of a long sequence starts at the first position again, and goes on for ever.
+    piece, _ = core(inputs, core.carry_over(state))
+    assert torch.equal(piece, outputs)
+
+
+def test_a_sequence_past_the_positions_is_refused_by_both_numbers():
+    core = CausalAttention(4, 8, positions="learned", max_time=6)
+    assert core.max_time == 6
+    _, state = core(normal(2, 6, 4))
+    with pytest.raises(ValueError, match=r"has 7 steps; .* learned positions for 6\. Read less"):
+        core(normal(2, 7, 4))
+    with pytest.raises(ValueError, match=r"has 7 steps, 6 of them in the state; .* learned positions for 6"):
+        core.step(normal(2, 4), state)
+    with pytest.raises(ValueError, match=r"has 9 steps, 6 of them in the state"):
+        core(normal(2, 3, 4), state)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"positions": "learned"}, "Learned positions need max_time"),
+        ({"positions": "learned", "max_time": 0}, "max_time must be at least 1"),
+        ({"positions": "learned", "max_time": 2.5}, "max_time must be a whole number"),
+        ({"max_time": 8}, "max_time, 8, is for learned positions; positions are 'rotary'"),
+        ({"positions": "none", "max_time": 8}, "positions are 'none'"),
+        ({"positions": "learnt"}, "no kind of positions 'learnt'. Did you mean 'learned'"),
+    ],
+)
+def test_positions_that_make_no_sense_are_refused(options, says):
+    with pytest.raises((ValueError, TypeError), match=says):
+        CausalAttention(4, 8, **options)
+
+
+def test_a_stack_has_as_many_positions_as_the_part_with_the_fewest():
+    def attention(max_time):
+        return CausalAttention.of_width(8, 8, positions="learned", max_time=max_time)
+
+    assert GRU(4, 4).max_time is None
+    assert CausalAttention(4, 8).max_time is None
+    assert Block(attention(9), 8).max_time == 9
+    assert Stack(["gru", "attention"], 8).max_time is None
+    stack = Stack(["gru", attention(9), Stack([attention(5)], 8), "attention"], 8)
+    assert stack.max_time == 5
+    model = SequenceModel(stack, 3)
+    assert model(normal(1, 5, 8))[0].shape == (1, 5, 3)
+    with pytest.raises(ValueError, match="positions for 5"):
+        model(normal(1, 6, 8))
