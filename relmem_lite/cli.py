@@ -18,6 +18,11 @@ commands:
   relmem sweep NAME --over SETTING=VALUES     run an experiment at many points of its settings, write one table
   relmem bench NAME                           measure speed on this machine
   relmem data NAME                            get a corpus ready; without NAME, list them
+  relmem --version                            print the version
+
+Names are those that `relmem list` prints. A preset is a size: smoke takes seconds and only shows that it works, cpu
+takes minutes to hours, gpu is the paper's; smoke if not given. Runs go to the folder runs/; the same command goes on
+with what was interrupted there. To begin: relmem run nth_farthest
 
 Add --help to a command, or to `relmem run NAME`, for its settings.
 """
@@ -79,9 +84,15 @@ def _list(arguments: list[str]) -> None:
     from relmem_lite.cores import CORES
     from relmem_lite.experiments import EXPERIMENTS, SWEEPS
 
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(
+            "usage: relmem list\n\nPrints the names of cores, experiments, sweeps and benchmarks, and what is recorded."
+        )
+        return
     if arguments:
         raise UsageError(f"relmem list takes no arguments, got {' '.join(arguments)!r}.")
-    print("cores")
+    print("recorded: the results are in this package, for the book to draw. Sizes: smoke (all have it), cpu, gpu.\n")
+    print("cores, for --cores of an experiment")
     for name, core in CORES.items():
         print(f"  {name:20} {_first_sentence(core)}")
     print("\nexperiments: relmem run NAME --preset PRESET")
@@ -105,6 +116,7 @@ def _list(arguments: list[str]) -> None:
             for device in ("cpu", "gpu"):
                 state = "recorded" if f"bench_{name}_{device}" in have else "not recorded yet"
                 print(f"  {'':20}   {device}: {state}")
+    print("\ncorpora: relmem data")
 
 
 def _run(arguments: list[str]) -> None:

@@ -39,6 +39,9 @@ def test_list_names_every_core_experiment_and_record(capsys):
     ("typed", "status", "answer"),
     [
         ("lst", 2, "no command 'lst'. Did you mean 'list'?"),
+        ("rum", 2, "no command 'rum'. Did you mean 'run'?"),
+        ("data wikitxt", 2, "no corpus 'wikitxt'. Did you mean 'wikitext-2'?"),
+        ("bench scna", 2, "no benchmark 'scna'. Did you mean 'scan'?"),
         ("run nth_fartest", 2, "no experiment 'nth_fartest'. Did you mean 'nth_farthest'?"),
         ("run", 2, "name an experiment"),
         ("run nth_farthest --preset cpuu", 2, "no preset 'cpuu'. Did you mean 'cpu'?"),
@@ -81,6 +84,27 @@ def test_help_explains_every_setting_of_an_experiment(capsys):
     status, out, _ = printed(capsys, "--help")
     assert status == 0
     assert "relmem run NAME" in out
+
+
+def test_help_tells_a_newcomer_what_names_and_presets_are_and_where_runs_go(capsys):
+    status, out, _ = printed(capsys, "--help")
+    assert status == 0
+    for said in ("`relmem list` prints", "smoke takes seconds", "folder runs/", "relmem --version"):
+        assert said in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("command", ["list", "run", "sweep", "bench", "data", "generate"])
+def test_every_command_has_help(command, capsys):
+    status, out, err = printed(capsys, command, "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"usage: relmem {command}")
+
+
+def test_list_says_what_recorded_means_and_where_corpora_are(capsys):
+    _, out, _ = printed(capsys, "list")
+    assert out.startswith("recorded: the results are in this package")
+    assert out.endswith("corpora: relmem data\n")
 
 
 def test_help_shows_the_defaults_of_the_preset(capsys):
