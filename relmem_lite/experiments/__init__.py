@@ -11,6 +11,7 @@ from relmem_lite.experiments.experiment import (
     run_experiment,
 )
 from relmem_lite.experiments.gating import GatingExperiment
+from relmem_lite.experiments.istree import IsTreeExperiment
 from relmem_lite.experiments.language_model import (
     LanguageModelExperiment,
     WikiText2Experiment,
@@ -35,6 +36,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         ComparisonExperiment,
         CopyingLengthExperiment,
         GatingExperiment,
+        IsTreeExperiment,
         LanguageModelExperiment,
         NthFarthestExperiment,
         NthFarthestLadderExperiment,
@@ -57,6 +59,7 @@ __all__ = [
     "CopyingLengthExperiment",
     "Experiment",
     "GatingExperiment",
+    "IsTreeExperiment",
     "LanguageModelExperiment",
     "NamedSweep",
     "NthFarthestExperiment",
