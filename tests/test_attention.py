@@ -70,6 +70,19 @@ def test_gradients_of_what_was_made_from_a_state_survive_later_steps():
     assert torch.allclose(weight.grad, state.keys.sum((0, 1)))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@torch.no_grad()
+def test_steps_can_be_mapped_over():
+    core, inputs = CausalAttention(4, 8), normal(3, 2, 5, 4)
+
+    def last(inputs):
+        _, state = core(inputs[:, :3])
+        _, state = core.step(inputs[:, 3], state)
+        return core.step(inputs[:, 4], state)[0]
+
+    assert torch.allclose(torch.vmap(last)(inputs), torch.stack([last(each) for each in inputs]), atol=1e-6)
+
+
 def test_learned_positions_tell_orders_apart_and_count_on_in_a_state():
     torch.manual_seed(0)
     core = CausalAttention(4, 8, positions="learned", max_time=6)

@@ -122,9 +122,10 @@ class CausalAttention(Core):
 
 def extended(cache: Tensor, new: Tensor) -> Tensor:
     """The cache (B, steps so far, D) and, after it, what is new (B, T, D), in the dtype of the new."""
-    if torch.is_grad_enabled() or not cache.shape[1] or cache.dtype != new.dtype or torch.compiler.is_compiling():
-        return torch.cat([cache.to(new.dtype), new], dim=1)
-    return _appended(cache, new)
+    transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if cache.shape[1] and cache.dtype == new.dtype and not (torch.is_grad_enabled() or transformed):
+        return _appended(cache, new)
+    return torch.cat([cache.to(new.dtype), new], dim=1)
 
 
 def _appended(cache: Tensor, new: Tensor) -> Tensor:
