@@ -1,0 +1,141 @@
+"""How much a state can recall, as a page on which the reader moves the pairs and the size of the state."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+
+from relmem_lite.core import positive_int
+from relmem_lite.figures.style import GREY, INK, style_of
+from relmem_lite.tasks import accuracy_within, bits_needed
+
+BITS_A_FLOAT = (1, 2, 4, 8, 16, 32)
+
+
+@dataclass(frozen=True)
+class Recalled:
+    """What one trained core recalled: `points` are (pairs, accuracy), `floats` what it keeps after `at` pairs.
+
+    `grows` are the floats that every further pair adds; 0 for a state of fixed size.
+    """
+
+    core: str
+    floats: int
+    points: tuple[tuple[int, float], ...]
+    at: int = 1
+    grows: int = 0
+
+    def __post_init__(self):
+        style_of(self.core)
+        for name in ("floats", "at"):
+            positive_int(name, getattr(self, name))
+        if self.grows < 0 or self.floats + (1 - self.at) * self.grows < 0:
+            raise ValueError(
+                f"{self.core} keeps {self.floats} floats after {self.at} pairs: {self.grows} a pair do not fit."
+            )
+        for pairs, accuracy in self.points:
+            positive_int("pairs", pairs)
+            if not 0 <= accuracy <= 1:
+                raise ValueError(f"{self.core}: the accuracy at {pairs} pairs must be from 0 to 1, got {accuracy}.")
+        if list(self.points) != sorted(self.points) or not self.points:
+            raise ValueError(f"{self.core}: points must be (pairs, accuracy), at least one, the fewest pairs first.")
+
+
+@dataclass(frozen=True, repr=False)
+class RecallFigure:
+    """What `recall_figure` returns; a notebook shows it as a page with two sliders and a choice of precision."""
+
+    recalled: tuple[Recalled, ...]
+    choices: int
+    pairs: int
+    floats: int
+    bits: int
+    max_pairs: int
+    max_floats: int
+
+    def words(self) -> str:
+        """Say what the figure shows before it is moved."""
+        needed, kept = bits_needed(self.pairs, self.choices), self.floats * self.bits
+        best = accuracy_within(kept, self.pairs, self.choices)
+        return (
+            f"{self.pairs} pairs need {needed:,.0f} bits; {self.floats} floats of {self.bits} bits keep {kept:,}. "
+            f"No memory of that size can answer more than {math.floor(100 * best)} % right."
+        )
+
+    def __repr__(self) -> str:
+        return f"RecallFigure of {len(self.recalled)} recorded cores: {self.words()}"
+
+    def _repr_html_(self) -> str:
+        cores = [
+            asdict(each) | {"name": style_of(each.core).name, "color": style_of(each.core).color}
+            for each in self.recalled
+        ]
+        data = {
+            "cores": cores,
+            "choices": self.choices,
+            "start": {"pairs": self.pairs, "floats": self.floats, "bits": self.bits},
+            "limits": {"pairs": self.max_pairs, "floats": self.max_floats},
+            "precisions": BITS_A_FLOAT,
+            "bound": [[round(number, 7) for number in point] for point in bound_table(self.choices)],
+        }
+        page = files("relmem_lite.figures").joinpath("recall.html").read_text(encoding="utf-8")
+        parts = {
+            # A core's name must not end the script that it stands in.
+            "__DATA__": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
+            "__WORDS__": self.words(),
+            "__GREY__": GREY,
+            "__INK__": INK,
+            # New at each showing: one figure may be shown twice on a page.
+            "__ID__": f"recall-{uuid.uuid4().hex}",
+        }
+        for name, words in parts.items():
+            page = page.replace(name, words)
+        return page
+
+
+def bound_table(choices: int, points: int = 129) -> list[tuple[float, float]]:
+    """Return (bits kept for each answer, best accuracy) from chance to 1, dense enough for straight lines between.
+
+    Accuracies lie closer together towards 1, where the last errors cost the most bits.
+    """
+    shares = [math.sin(math.pi / 2 * number / (points - 1)) for number in range(points)]
+    accuracies = [1 / choices + (1 - 1 / choices) * share for share in shares]
+    return [(bits_needed(1, choices, min(accuracy, 1.0)), accuracy) for accuracy in accuracies]
+
+
+def recall_figure(
+    recalled: Iterable[Recalled],
+    *,
+    choices: int = 64,
+    pairs: int = 64,
+    floats: int = 16,
+    bits: int = 8,
+    limits: Sequence[int] = (256, 8192),
+) -> RecallFigure:
+    """Return the bound on recall as a small page to move things on: plain HTML, no kernel needed.
+
+    Sliders set the pairs shown and the floats kept, both in powers of two, and radio buttons the bits used of a float.
+    The page draws the best accuracy that any memory of that size can have at each number of pairs, and what recorded
+    cores reached whose states have about that many floats: half as many to twice as many.
+
+    Args:
+        recalled: what recorded cores reached; may be empty.
+        choices: C, values that an answer is chosen from.
+        pairs: shown first, a power of two.
+        floats: kept at first, a power of two.
+        bits: used of a float at first, one of 1, 2, 4, 8, 16, 32.
+        limits: the most pairs and the most floats that the sliders reach.
+
+    Raises:
+        TypeError, ValueError: a size that is no power of two up to its limit, or bits that are not offered.
+    """
+    if bits not in BITS_A_FLOAT:
+        raise ValueError(f"bits must be one of {', '.join(map(str, BITS_A_FLOAT))}, got {bits}.")
+    for name, size, limit in (("pairs", pairs, limits[0]), ("floats", floats, limits[1])):
+        if positive_int(name, size) & (size - 1) or size > limit:
+            raise ValueError(f"{name} must be a power of two up to {limit}, as the slider has them, got {size}.")
+    return RecallFigure(tuple(recalled), choices, pairs, floats, bits, *limits)

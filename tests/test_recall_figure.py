@@ -1,0 +1,129 @@
+import itertools
+import json
+import re
+from importlib.resources import files
+
+import matplotlib as mpl
+import pytest
+
+mpl.use("Agg")
+
+from relmem_lite.figures.recall import Recalled, bound_table, recall_figure
+from relmem_lite.tasks import accuracy_within, bits_needed
+
+SMALL = Recalled("lstm", 48, ((4, 0.25), (8, 0.14), (64, 0.03)))
+GROWING = Recalled("attention", 2240, ((4, 0.99), (64, 0.7)), at=64, grows=32)
+
+
+def data_of(page):
+    return json.loads(re.search(r"const given = (\{.*\});", page).group(1))
+
+
+def between(table, bits):
+    """What the page's script does: straight lines between the table's points."""
+    for (fewer, low), (more, high) in itertools.pairwise(table):
+        if bits <= more:
+            return low + (high - low) * (bits - fewer) / (more - fewer)
+    return 1.0
+
+
+@pytest.mark.parametrize("choices", [2, 64, 1000])
+def test_straight_lines_between_the_tables_points_are_the_bound(choices):
+    table = data_of(recall_figure([], choices=choices)._repr_html_())["bound"]
+    whole = bits_needed(1, choices)
+    assert table[0][0] == 0
+    assert table[0][1] == pytest.approx(1 / choices)
+    assert table[-1] == pytest.approx([whole, 1])
+    for number in range(201):
+        bits = whole * number / 200
+        # The curve leaves chance upright, where straight lines fall short of it by most.
+        near = 0.006 if bits > 0.02 * whole else 0.02
+        assert between(table, bits) == pytest.approx(accuracy_within(bits, 1, choices), abs=near)
+
+
+def test_the_table_never_turns_back():
+    bits, accuracies = zip(*bound_table(64), strict=True)
+    assert list(bits) == sorted(set(bits))
+    assert list(accuracies) == sorted(set(accuracies))
+
+
+def test_many_answers_share_the_bits_alike():
+    """The page divides the bits kept by the pairs, and reads one answer's bound."""
+    for pairs in (1, 8, 64):
+        for bits in (1, 32, 128, 380):
+            assert accuracy_within(bits, pairs, 64) == pytest.approx(accuracy_within(bits / pairs, 1, 64))
+
+
+def test_the_page_holds_what_was_recorded():
+    data = data_of(recall_figure([SMALL, GROWING], pairs=8, floats=32, bits=4)._repr_html_())
+    assert data["start"] == {"pairs": 8, "floats": 32, "bits": 4}
+    small, growing = data["cores"]
+    assert (small["name"], small["floats"], small["grows"]) == ("LSTM", 48, 0)
+    assert growing["points"] == [[4, 0.99], [64, 0.7]]
+    assert (growing["at"], growing["grows"]) == (64, 32)
+
+
+def test_the_words_say_the_bound_before_anything_is_moved():
+    figure = recall_figure([], pairs=64, floats=16, bits=8)
+    best = accuracy_within(128, 64, 64)
+    assert "64 pairs need 384 bits; 16 floats of 8 bits keep 128" in figure.words()
+    percent = int(re.search(r"more than (\d+) %", figure.words()).group(1))
+    assert 0 <= 100 * best - percent < 1
+    assert figure._repr_html_().count(figure.words()) == 2  # in sight, and for who hears the page
+    assert "100 %" in recall_figure([], pairs=1, floats=8192, bits=32).words()
+
+
+def test_the_page_stands_alone_and_twice_on_one_page():
+    figure = recall_figure([SMALL, GROWING])
+    first, second = figure._repr_html_(), figure._repr_html_()
+    ids = re.findall(r'id="([^"]+)"', first + second)
+    assert len(ids) == len(set(ids)) == 2
+    assert set(re.findall(r"(?:https?:)?//[\w.]+[^\s\"')]*", first)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest|\ssrc=|\shref=", first)
+    assert "__" not in first
+    assert len(first.encode()) < 40_000
+
+
+def test_the_page_can_be_read_out_and_takes_the_colours_of_its_surroundings():
+    page = recall_figure([SMALL])._repr_html_()
+    assert 'role="status"' in page
+    assert 'role="img"' in page
+    outside = re.sub(r"\.relmem-recall svg [^\n]*|<script>.*</script>", "", page, flags=re.DOTALL)
+    outside = "\n".join(line for line in outside.splitlines() if " svg " not in line)
+    assert re.findall(r"#[0-9a-fA-F]{6}", outside) == ["#159A70"]  # beside it, only the text's own colour
+    # The picture brings its own white ground, as the book's other figures do.
+    assert re.search(r"\.relmem-recall svg \{[^}]*background: white", page)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"pairs": 12}, "pairs must be a power of two up to 256"),
+        ({"pairs": 512}, "pairs must be a power of two up to 256"),
+        ({"floats": 100}, "floats must be a power of two up to 8192"),
+        ({"bits": 5}, "bits must be one of 1, 2, 4, 8, 16, 32, got 5"),
+    ],
+)
+def test_what_the_sliders_have_not_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        recall_figure([], **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nosuchcore", 8, ((4, 0.5),)), "No core called"),
+        (("lstm", 0, ((4, 0.5),)), "floats"),
+        (("lstm", 8, ((4, 1.5),)), "from 0 to 1"),
+        (("lstm", 8, ((8, 0.5), (4, 0.5))), "fewest pairs first"),
+        (("lstm", 8, ()), "at least one"),
+        (("attention", 8, ((4, 0.5),), 64, 32), "do not fit"),
+    ],
+)
+def test_a_record_that_makes_no_sense_is_refused(arguments, words):
+    with pytest.raises(ValueError, match=words):
+        Recalled(*arguments)
+
+
+def test_the_page_is_part_of_the_package():
+    assert files("relmem_lite.figures").joinpath("recall.html").is_file()
