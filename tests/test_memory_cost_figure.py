@@ -86,8 +86,8 @@ def test_the_page_computes_from_the_numbers_of_state_size():
 
 
 def test_more_memory_makes_no_core_stop_fitting_and_longer_contexts_make_none_fit():
-    few, many = memory_cost(budget=8), memory_cost(budget=80)
-    short, long = memory_cost(time=1024), memory_cost(time=2**20)
+    few, many = memory_cost(budget=8, size=1), memory_cost(budget=80, size=1)
+    short, long = memory_cost(time=1024, size=2), memory_cost(time=2**20, size=2)
     for core in few.kept:
         assert few.fits(core) <= many.fits(core)
         assert long.fits(core) <= short.fits(core)
