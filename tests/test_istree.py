@@ -106,7 +106,26 @@ def is_star_pair(num_nodes, edges):
     )
 
 
-def test_every_edge_stands_at_every_place_alike_and_every_pair_is_joined_alike():
+def test_half_of_the_graphs_are_trees():
+    _, targets, mask = IsTree(5, "direct").sample(40_000, generator())
+    # Standard deviation 0.0025; hubs of unequal chances, 0.4 and 0.6, would make 0.48 of them trees.
+    assert (targets[mask] == MARKS.index("TRUE")).double().mean() == pytest.approx(0.5, abs=0.0125)
+
+
+def test_the_edge_that_joins_two_stars_stands_at_every_place_alike():
+    places = torch.zeros(3)
+    for words, _ in samples(IsTree(4, "direct"), 2000):
+        edges = edges_of(words)
+        degree = [sum(node in edge for edge in edges) for node in range(4)]
+        middle = [place for place, (u, v) in enumerate(edges) if degree[u] == degree[v] == 2]
+        if len(middle) == 1:  # a path of four nodes, whose ends are the hubs
+            places[middle[0]] += 1
+    assert places.sum() > 900
+    # A third of about 1,000 each: standard deviation 15.
+    assert (places - places.mean()).abs().max() < 75
+
+
+def test_every_pair_of_nodes_is_joined_alike_and_every_node_stands_first_alike():
     counts = torch.zeros(6, 6)
     first = torch.zeros(6)
     for words, _ in samples(IsTree(6, "direct"), 3000):
