@@ -31,10 +31,10 @@ class IsTreeExperiment(Experiment):
             "seeds": (0,),
         },
         "cpu": {
-            "steps": 750,
-            "format_steps": (300, 750, 450),
+            "steps": 1200,
+            "format_steps": (300, 1200, 600),
             "format_batch_sizes": (32, 32, 8),
-            "eval_every": 250,
+            "eval_every": 400,
             "eval_samples": 192,
             "learning_rates": (1e-3, 3e-3),
             "stop_at": 0.99,
