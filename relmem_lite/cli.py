@@ -1,6 +1,9 @@
 """The `relmem` command: what there is to run, and running it."""
 
+import os
+import select
 import sys
+import warnings
 from functools import partial
 from importlib.metadata import version
 from inspect import signature
@@ -33,7 +36,10 @@ class UsageError(Exception):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0 done, 1 failed, 2 mistyped, 130 interrupted."""
+    """Run the command line and return its exit status.
+
+    It is 0 for done, 1 for failed, 2 for mistyped, 130 for interrupted, 141 where nobody reads on.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     commands = {"list": _list, "run": _run, "sweep": _sweep, "generate": _generate, "bench": _bench, "data": _data}
     try:
@@ -46,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
         if arguments[0] not in commands:
             raise UsageError(nearest(arguments[0], list(commands), "command"))
         commands[arguments[0]](arguments[1:])
+        sys.stdout.flush()
     except UsageError as error:
         _say(f"relmem: {error}")
         return 2
@@ -53,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         _say(f"\n{str(interruption) or 'Stopped. Run the same command again to go on.'}")
         return 130
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            return 141
         if not _explains_itself(error):
             raise
         _say(f"relmem: {error}")
@@ -66,6 +75,17 @@ def _say(message: str) -> None:
     # Processes that train together fail together, and each machine has a terminal of its own.
     if is_first_on_machine():
         print(message, file=sys.stderr)
+
+
+def _reader_left() -> bool:
+    """Say whether nobody reads any more what is printed, as when `head` has seen enough; then print to nobody."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    left = any(event & select.POLLERR for _, event in poll.poll(0))
+    if left:
+        # What is still to be printed would fail once more as Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return left
 
 
 def _explains_itself(error: Exception) -> bool:
@@ -329,9 +349,12 @@ def _generate(arguments: list[str]) -> None:
         return run, prompt, {"tokens": tokens, "temperature": temperature, "top_k": top_k, "seed": seed}
 
     run, prompt, options = tyro.cli(read, prog="relmem generate", args=arguments)
-    from relmem_lite.training.generate import generate, load_language_model
+    from relmem_lite.experiments import load_language_model
+    from relmem_lite.text_generation import generate
 
-    model, vocabulary = load_language_model(run)
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: _say(f"relmem: {message}")
+        model, vocabulary = load_language_model(run)
     try:
         pieces = generate(model, vocabulary, prompt, **options)
     except (ValueError, TypeError) as error:

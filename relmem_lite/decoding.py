@@ -58,15 +58,8 @@ def generate(
     check_choice(temperature, top_k)
     ends = torch.tensor(_stop_tokens(stop, num_tokens), dtype=torch.int64, device=device)
     lengths = [len(row) for row in rows]
-    # What is written last is never read.
-    most = max(lengths) + max_tokens - 1
-    limit = model.core.max_time
-    if limit is not None and most > limit:
-        raise ValueError(
-            f"A prompt of {max(lengths):,} tokens and up to {max_tokens:,} more take {most:,} positions, the model's "
-            f"core has {limit:,}. Shorten the prompt, write fewer tokens, or train a core with more positions."
-        )
-    tokens = torch.empty(len(rows), most + 1, dtype=torch.int64, device=device)
+    check_length(model.core, max(lengths), max_tokens)
+    tokens = torch.empty(len(rows), max(lengths) + max_tokens, dtype=torch.int64, device=device)
     for row, prompt in zip(tokens, rows, strict=True):
         row[: len(prompt)] = prompt
     with _evaluation(model), torch.no_grad():
@@ -171,6 +164,21 @@ def check_choice(temperature: float, top_k: int | None) -> None:
         raise TypeError(f"temperature must be a number, got {temperature!r} ({type(temperature).__name__}).")
     if not 0 <= temperature < float("inf"):
         raise ValueError(f"temperature must be a finite number of at least 0, got {temperature}.")
+
+
+def check_length(core: Core, prompt: int, max_tokens: int) -> None:
+    """Refuse to write more than a core has positions for.
+
+    Raises:
+        ValueError: a prompt so long, with so many tokens after it, does not fit.
+    """
+    # What is written last is never read.
+    most = prompt + max_tokens - 1
+    if core.max_time is not None and most > core.max_time:
+        raise ValueError(
+            f"A prompt of {prompt:,} tokens and up to {max_tokens:,} more take {most:,} positions, the model's core "
+            f"has {core.max_time:,}. Shorten the prompt, write fewer tokens, or train a core with more positions."
+        )
 
 
 @contextmanager

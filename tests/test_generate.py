@@ -11,16 +11,17 @@ from itertools import islice
 
 import pytest
 import torch
+from safetensors.torch import save
 
-from relmem_lite import LSTM
+from relmem_lite import LSTM, CausalAttention
 from relmem_lite.cli import main
 from relmem_lite.corpora import Vocabulary
-from relmem_lite.experiments import LanguageModelExperiment, NthFarthestExperiment
+from relmem_lite.experiments import LanguageModelExperiment, NthFarthestExperiment, load_language_model
 from relmem_lite.experiments.experiment import Run
 from relmem_lite.language_model import LanguageModel
 from relmem_lite.models import num_parameters
-from relmem_lite.training import CheckpointError
-from relmem_lite.training.generate import _Writer, generate, load_language_model
+from relmem_lite.text_generation import _Writer, generate
+from relmem_lite.training import CheckpointError, checkpoint
 
 TOKENS = ["the", ".", "<eos>", '"', "key", "(", ")", "@-@", ",", "box"]
 WORDS = Vocabulary(TOKENS, "word")
@@ -150,6 +151,13 @@ def test_an_unknown_word_is_refused_also_where_the_corpus_has_a_token_for_unknow
     assert text(model, wikitext, "the <unk>", tokens=3)
 
 
+def test_more_text_than_a_core_has_positions_for_is_refused():
+    model = LanguageModel(CausalAttention(8, 8, positions="learned", max_time=6), len(WORDS), 8)
+    assert len(list(generate(model, WORDS, "the key", tokens=5))) == 5
+    with pytest.raises(ValueError, match=r"prompt of 2 tokens and up to 6 more take 7 positions.* has 6"):
+        generate(model, WORDS, "the key", tokens=6)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of a few steps on text of its own, as `relmem run` leaves it, and its experiment."""
@@ -231,7 +239,9 @@ def refused(capsys, folder):
 
 
 def test_a_folder_that_is_no_run_says_where_runs_are(trained, tmp_path, capsys):
-    assert "There is no such folder" in refused(capsys, tmp_path / "nowhere")
+    nowhere = tmp_path / "nowhere"
+    hint = "Name the folder of a language model's run: runs/EXPERIMENT-PRESET/RUN."
+    assert refused(capsys, nowhere) == f"relmem: There is no folder {nowhere}. {hint}\n"
     assert "It holds 2 runs; name one of them:" in refused(capsys, trained)
     assert "it has no model.json" in refused(capsys, tmp_path)
 
@@ -255,11 +265,17 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_may_be_another_one_ne
     assert 9_000 < num_parameters(model) < 11_000
 
 
-def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(run):
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(run, capsys):
     older, newer = sorted((run / "checkpoints").iterdir())
     newer.write_bytes(newer.read_bytes()[:-10])
     with pytest.warns(UserWarning, match="step-000000060.*Trying the one before"):
         load_language_model(run)
+    status, out, err = printed(capsys, run, "--prompt", "the", "--tokens", 3)
+    assert status == 0
+    assert out.startswith("the")
+    assert err.startswith(f"relmem: {newer} is torn or no checkpoint")
+    assert err.endswith(" Trying the one before it.\n")
+    assert err.count("\n") == 1
     older.write_bytes(b"")
     with (
         pytest.warns(UserWarning, match="Trying the one before"),
@@ -271,8 +287,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(run):
 def test_another_models_checkpoint_is_refused(run, trained, capsys):
     shutil.rmtree(run / "checkpoints")
     shutil.copytree(trained / "min_gru+min_gru-lr0.01-seed0" / "checkpoints", run / "checkpoints")
-    with pytest.warns(UserWarning, match="weights of another model"):
-        assert "weights of another model" in refused(capsys, run)
+    assert "weights of another model: labels.core is min_gru+min_gru there, lstm here" in refused(capsys, run)
 
 
 def test_a_model_of_another_size_is_refused(run, capsys):
@@ -280,8 +295,26 @@ def test_a_model_of_another_size_is_refused(run, capsys):
     description = json.loads(path.read_text())
     description["settings"]["parameters"] *= 2
     path.write_text(json.dumps(description))
-    with pytest.warns(UserWarning, match="weights of another model"):
-        assert "weights of another model" in refused(capsys, run)
+    err = refused(capsys, run)
+    assert "weights of another model: model.core." in err
+    assert "model.parameters is" in err
+
+
+def test_a_model_of_the_same_shapes_and_other_settings_is_refused(trained, tmp_path, capsys):
+    """Without dropout, of the same size and core, a stack whose attention had other heads would fit."""
+    run = shutil.copytree(trained / "min_gru+min_gru-lr0.01-seed0", tmp_path / "run")
+    for path in (run / "checkpoints").iterdir():
+        rewrite(path, lambda told: told["run"]["model"]["core"].update(convolution=2))
+    assert "weights of another model: model.core.convolution is 2 there, 4 here" in refused(capsys, run)
+
+
+def rewrite(path, change):
+    """Change what a checkpoint says of its run, and give it the checksum of what it says then."""
+    tensors, content = checkpoint._read(path)
+    change(content)
+    content = json.dumps(content)
+    metadata = {"format": checkpoint.FORMAT, "content": content, "digest": checkpoint._digest(content, tensors)}
+    path.write_bytes(save(tensors, metadata))
 
 
 @pytest.mark.parametrize(
@@ -330,3 +363,22 @@ def test_ctrl_c_ends_the_text_cleanly(run):
         writing.kill()
     assert writing.returncode == 130
     assert err.strip() == "Stopped."
+
+
+@pytest.mark.parametrize("typed", [("generate", "RUN", "--prompt", "the", "--tokens", "100000000"), ("list",)])
+def test_a_reader_who_has_seen_enough_ends_it_without_a_word(run, typed):
+    """As `| head -1` does; `list` prints all at once, at its end."""
+    writing = subprocess.Popen(
+        [sys.executable, "-m", "relmem_lite", *(run if part == "RUN" else part for part in typed)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        if typed[0] == "generate":
+            writing.stdout.read(20)
+        writing.stdout.close()
+        err = writing.stderr.read().decode()
+        assert writing.wait(timeout=60) == 141
+    finally:
+        writing.kill()
+    assert err == ""

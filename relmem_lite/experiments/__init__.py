@@ -28,6 +28,7 @@ from relmem_lite.experiments.sorting import SortingExperiment
 from relmem_lite.experiments.state_tracking import StateTrackingExperiment
 from relmem_lite.experiments.sweep import Sweep, SweepError, run_sweep
 from relmem_lite.experiments.sweeps import SWEEPS, NamedSweep
+from relmem_lite.experiments.trained_language_model import load_language_model
 from relmem_lite.experiments.workers import WorkerKilledError
 
 EXPERIMENTS: dict[str, type[Experiment]] = {
@@ -80,6 +81,7 @@ __all__ = [
     "best_learning_rate",
     "find_experiment",
     "is_first_process",
+    "load_language_model",
     "run_experiment",
     "run_sweep",
 ]

@@ -8,11 +8,11 @@ from typing import ClassVar, Literal
 from relmem_lite.core import Core, positive_int
 from relmem_lite.cores import CORES, RelationalMemory, find_core
 from relmem_lite.experiments.experiment import Experiment, Run, is_first_process, one_axis, some
+from relmem_lite.experiments.trained_language_model import describe_language_model
 from relmem_lite.language_model import LanguageModel, share
 from relmem_lite.models import Stack, match_parameters
 from relmem_lite.tasks.text import Text, load_once
 from relmem_lite.training import RunRecord
-from relmem_lite.training.generate import describe_language_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ def save_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, progre
     path = folder / f"step-{progress.step:09d}.safetensors"
     write_atomically(path, save(tensors, metadata))
     # Refused files of later steps may lie there too: they are not this run's to count, and never a reason to delete.
-    for old in [other for other in _checkpoints(folder) if other <= path][KEPT:]:
+    for old in [other for other in checkpoints(folder) if other <= path][KEPT:]:
         old.unlink(missing_ok=True)
     return path
 
@@ -83,7 +83,7 @@ def load_latest(folder: Path, model: nn.Module, optimizer: Optimizer, run: dict)
     Raises:
         CheckpointError: there are checkpoints, but none of them can be used.
     """
-    paths = _checkpoints(folder)
+    paths = checkpoints(folder)
     problems = []
     for path in paths:
         try:
@@ -106,7 +106,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer, run: dic
     tensors, content = _read(path)
     if content["run"] != run:
         raise CheckpointError(f"{path} belongs to another run: {difference(content['run'], run)}.")
-    weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    weights = _weights(tensors)
     expected = {name: (tensor.shape, tensor.dtype) for name, tensor in model.state_dict().items()}
     if {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()} != expected:
         raise CheckpointError(f"{path} holds the weights of another model than {type(model).__name__} as built here.")
@@ -120,6 +120,50 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: Optimizer, run: dic
     parts = [name for name in tensors if name.startswith("state.")]
     carried = tuple(tensors[f"state.{index}"] for index in range(len(parts)))
     return Progress(**content["progress"], state=carried)
+
+
+def load_weights(folder: Path, model: nn.Module, described: dict, labels: dict) -> None:
+    """Read the newest usable checkpoint's weights into a model; the rest of the run is left alone.
+
+    Weights of another dtype than the model's are converted. A checkpoint that is torn, altered or another model's is
+    refused with a warning that says why, and the one before it is tried.
+
+    Args:
+        folder: where the run's checkpoints lie.
+        model: what the weights are read into.
+        described: what `describe_model` says of it; the run must say the same.
+        labels: labels that the run must have, perhaps among others.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        CheckpointError: there are checkpoints, but none of them can be used.
+    """
+    paths = checkpoints(folder)
+    if not paths:
+        raise FileNotFoundError(f"There is no checkpoint in {folder}.")
+    ours, problems = {"model": described, "labels": labels}, []
+    for path in paths:
+        try:
+            tensors, content = _read(path)
+            run = content["run"]
+            theirs = {"model": run["model"], "labels": {name: run["labels"].get(name) for name in labels}}
+            if theirs != ours:
+                raise CheckpointError(f"{path} holds the weights of another model: {difference(theirs, ours)}.")
+            weights = _weights(tensors)
+            expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+            if {name: tensor.shape for name, tensor in weights.items()} != expected:
+                raise CheckpointError(f"{path} holds the weights of another model: their shapes are others.")
+            model.load_state_dict(weights)
+            return
+        except CheckpointError as error:
+            problems.append(str(error))
+            if path != paths[-1]:
+                warnings.warn(f"{error} Trying the one before it.", stacklevel=2)
+    raise CheckpointError(" ".join(problems))
+
+
+def _weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
@@ -147,8 +191,8 @@ def _digest(content: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a folder, newest first."""
+def checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, newest first."""
     return sorted(folder.glob("step-*.safetensors"), reverse=True)
 
 

@@ -112,10 +112,15 @@ def describe_run(
     return {
         "settings": {name: value for name, value in asdict(settings).items() if name != "devices"},
         "task": describe(task),
-        "model": {"core": describe(model.core), "parameters": num_parameters(model)},
+        "model": describe_model(model),
         "labels": labels or {},
         "tests": {name: describe(other) for name, other in (tests or {}).items()},
     }
+
+
+def describe_model(model: SequenceModel) -> dict:
+    """Return what identifies a run's model, as JSON."""
+    return {"core": describe(model.core), "parameters": num_parameters(model)}
 
 
 def finished_run(folder: Path, run: dict) -> RunRecord | None:
