@@ -8,6 +8,7 @@ import pytest
 
 mpl.use("Agg")
 
+from relmem_lite.figures import contrast
 from relmem_lite.figures.recall import Recalled, bound_table, recall_figure
 from relmem_lite.tasks import accuracy_within, bits_needed
 
@@ -63,14 +64,19 @@ def test_the_page_holds_what_was_recorded():
     assert (growing["at"], growing["grows"]) == (64, 32)
 
 
+def test_cores_are_named_in_letters_that_can_be_read():
+    for core in data_of(recall_figure([SMALL, Recalled("gru", 48, ((4, 0.25),))])._repr_html_())["cores"]:
+        assert contrast(core["words"]) >= 4.5
+
+
 def test_the_words_say_the_bound_before_anything_is_moved():
     figure = recall_figure([], pairs=64, floats=16, bits=8)
     best = accuracy_within(128, 64, 64)
-    assert "64 pairs need 384 bits; 16 floats of 8 bits keep 128" in figure.words()
+    assert "Pairs shown: 64; they need 384 bits. Floats kept: 16; at 8 bits each they keep 128." in figure.words()
     percent = int(re.search(r"more than (\d+) %", figure.words()).group(1))
     assert 0 <= 100 * best - percent < 1
     assert figure._repr_html_().count(figure.words()) == 2  # in sight, and for who hears the page
-    assert "100 %" in recall_figure([], pairs=1, floats=8192, bits=32).words()
+    assert "forbids nothing" in recall_figure([], pairs=1, floats=8192, bits=32).words()
 
 
 def test_the_page_stands_alone_and_twice_on_one_page():

@@ -61,18 +61,22 @@ class RecallFigure:
         """Say what the figure shows before it is moved."""
         needed, kept = bits_needed(self.pairs, self.choices), self.floats * self.bits
         best = accuracy_within(kept, self.pairs, self.choices)
+        allowed = "The bound forbids nothing here."
+        if kept < needed:
+            allowed = f"No memory of that size can answer more than {math.floor(100 * best)} % right."
         return (
-            f"{self.pairs} pairs need {needed:,.0f} bits; {self.floats} floats of {self.bits} bits keep {kept:,}. "
-            f"No memory of that size can answer more than {math.floor(100 * best)} % right."
+            f"Pairs shown: {self.pairs}; they need {needed:,.0f} bits. Floats kept: {self.floats:,}; at {self.bits} "
+            f"bit{'s' * (self.bits > 1)} each they keep {kept:,}. {allowed}"
         )
 
     def __repr__(self) -> str:
         return f"RecallFigure of {len(self.recalled)} recorded cores: {self.words()}"
 
     def _repr_html_(self) -> str:
+        styles = [style_of(each.core) for each in self.recalled]
         cores = [
-            asdict(each) | {"name": style_of(each.core).name, "color": style_of(each.core).color}
-            for each in self.recalled
+            asdict(each) | {"name": style.name, "color": style.color, "words": style.text_color}
+            for each, style in zip(self.recalled, styles, strict=True)
         ]
         data = {
             "cores": cores,
