@@ -61,12 +61,17 @@ class _Tour:
         """Return what comes next, and which move that is."""
         if self.here is None:
             return "0", "start"
-        father = self.father[self.here]
-        for node in self.neighbours[self.here]:
-            if node == father or node in self.walked[self.here]:
-                continue
+        node, father = self._next_neighbour(), self.father[self.here]
+        if node is not None:
             return (_END, "end") if node in self.father else (str(node), "down")
         return (_END, "end") if father is None else (str(father), "back")
+
+    def closes_a_cycle(self) -> bool:
+        return self.here is not None and self._next_neighbour() in self.father
+
+    def _next_neighbour(self) -> int | None:
+        left = {self.father[self.here], *self.walked[self.here]}
+        return next((node for node in self.neighbours[self.here] if node not in left), None)
 
     def go(self, node: int) -> None:
         if self.here is not None and self.father[self.here] != node:
@@ -117,21 +122,17 @@ def _judged(tour: _Tour, word: str, expected: str, move: str) -> tuple[str, str]
     here = tour.here
     says = "by the rule, " + ("the tour ends here" if expected == _END else f"{expected} is next")
     if word == _END:
+        if move == "end" and tour.closes_a_cycle():
+            return "right", "The next neighbour was visited before: a cycle. The tour ends."
         if move == "end":
-            closed = any(
-                node in tour.father and node != tour.father[here] and node not in tour.walked[here]
-                for node in tour.neighbours[here]
-            )
-            return "right", "The next neighbour was visited before: a cycle. The tour ends." if closed else (
-                f"Back at {here}, and nothing is left: the tour ends."
-            )
+            return "right", f"Back at {here}, and nothing is left: the tour ends."
         return "order", f"The tour stops too early: {says}."
     if not word.isdigit() or int(word) not in tour.neighbours:
         return "word", f"{word} is no node: {says}."
+    if here is None and word == expected:
+        return "right", "The tour begins at 0."
     if here is None:
-        return (
-            ("right", "The tour begins at 0.") if word == expected else ("order", f"The tour begins at {word}: {says}.")
-        )
+        return "order", f"The tour begins at {word}: {says}."
     if int(word) not in tour.neighbours[here]:
         if word == expected:
             return "invented", f"Back from {here} to {word}, along the edge that was invented on the way here."
@@ -152,7 +153,7 @@ def _answer(word: str, truth: str) -> Step:
 
 
 def places(edges: Edges) -> list[tuple[float, float]]:
-    """Return a place on the circle of radius 1 for each node, in the order of a walk, so that a tree's edges do not cross.
+    """Return a place on the circle of radius 1 for each node, in the order of a walk: a tree's edges do not cross.
 
     Raises:
         ValueError: as `judge`.
