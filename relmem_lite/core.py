@@ -80,7 +80,7 @@ class Core(nn.Module):
     def initial_state(self, batch_size: int) -> State:
         """Return the state before the first step, for `batch_size` sequences: zeros unless the core says otherwise."""
         batch_size = positive_int("batch_size", batch_size)
-        parameter = next(self.parameters())
+        parameter = _first_parameter(self)
         return self._state(
             [parameter.new_zeros(batch_size, *_at(shape, time=0)) for shape in self.state_shapes.values()]
         )
@@ -125,7 +125,8 @@ class Core(nn.Module):
             raise TypeError(
                 f"{name} expected a tensor as input, got {type(inputs).__name__}: try torch.as_tensor(...)."
             )
-        expected = f"({', '.join([*layout[:-1], str(self.input_size)])})"
+        if inputs.ndim != len(layout) or inputs.shape[-1] != self.input_size:
+            expected = f"({', '.join([*layout[:-1], str(self.input_size)])})"
         if inputs.ndim != len(layout):
             hint = (
                 "For a single step use core.step; for a single sequence add the batch with inputs[None]."
@@ -143,10 +144,8 @@ class Core(nn.Module):
             raise ValueError(
                 f"{name} got inputs of shape {tuple(inputs.shape)}: the {what}. Give at least one step of one sequence."
             )
-        parameter = next(self.parameters())
-        device = parameter.device.type
-        autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-        _check_kind(f"{name}'s input", inputs, parameter, autocast)
+        parameter = _first_parameter(self)
+        _check_kind(name, "input", inputs, parameter)
         if true_somewhere(inputs.isnan()):
             position = tuple(inputs.isnan().nonzero()[0].tolist())
             raise ValueError(
@@ -154,10 +153,10 @@ class Core(nn.Module):
             )
         if state is None:
             return self.initial_state(inputs.shape[0])
-        self._check_state(state, inputs.shape[0], parameter, autocast)
+        self._check_state(state, inputs.shape[0], parameter)
         return state
 
-    def _check_state(self, state: State, batch_size: int, parameter: Tensor, autocast: bool) -> None:
+    def _check_state(self, state: State, batch_size: int, parameter: Tensor) -> None:
         name = type(self).__name__
         alone = self.state_type is None and len(self.state_shapes) == 1
         fits = isinstance(state, Tensor if alone else tuple)
@@ -179,7 +178,16 @@ class Core(nn.Module):
                     f"{batch_size}, got {tuple(tensor.shape)}. Pass what this core returned for the same batch, "
                     "or None to start afresh."
                 )
-            _check_kind(f"{name}'s state ({part})", tensor, parameter, autocast)
+            _check_kind(name, f"state ({part})", tensor, parameter)
+
+
+def _first_parameter(module: nn.Module) -> Tensor | None:
+    """Return what `next(module.parameters())` does, in a fraction of the time, which counts in every step."""
+    for parameter in module._parameters.values():
+        if parameter is not None:
+            return parameter
+    found = (_first_parameter(child) for child in module._modules.values() if child is not None)
+    return next((parameter for parameter in found if parameter is not None), None)
 
 
 def _at(shape: Shape, time: int | None) -> Shape:
@@ -187,19 +195,22 @@ def _at(shape: Shape, time: int | None) -> Shape:
     return tuple(time if size is None else size for size in shape)
 
 
-def _check_kind(what: str, tensor: Tensor, parameter: Tensor, autocast: bool) -> None:
+def _check_kind(name: str, what: str, tensor: Tensor, parameter: Tensor) -> None:
     """Refuse a tensor of another dtype or device than the core's parameters."""
-    same_dtype = tensor.dtype == parameter.dtype or (autocast and tensor.is_floating_point())
-    if not same_dtype:
+    if tensor.dtype != parameter.dtype and not (tensor.is_floating_point() and _autocast(parameter.device.type)):
         raise TypeError(
-            f"{what} is {tensor.dtype}, the core is {parameter.dtype}. Convert the tensor with "
+            f"{name}'s {what} is {tensor.dtype}, the core is {parameter.dtype}. Convert the tensor with "
             f".to({parameter.dtype}), or the core with core.to(...)."
         )
     if tensor.device != parameter.device:
         raise TypeError(
-            f"{what} is on {tensor.device}, the core is on {parameter.device}. Move one of them with "
+            f"{name}'s {what} is on {tensor.device}, the core is on {parameter.device}. Move one of them with "
             f".to('{parameter.device}') or core.to('{tensor.device}')."
         )
+
+
+def _autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
 def _describe(state: object) -> str:

@@ -96,14 +96,14 @@ class CausalConvolution(Core):
         self.convolution = nn.Conv1d(size, size, window, groups=size)
 
     def step(self, input: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        state = self._checked(input, state, "BI")
-        outputs, state = self._slide(input.unsqueeze(1), state)
-        return outputs.squeeze(1), state
+        past = self._checked(input, state, "BI")
+        seen = torch.cat([past.to(input.dtype), input.unsqueeze(1)], dim=1)  # (B, window, D)
+        # One window is a product and a sum, which take a fraction of the time that conv1d takes to start.
+        products = seen * self.convolution.weight.squeeze(1).T
+        return products.sum(1) + self.convolution.bias, seen[:, 1:].clone()
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self._slide(inputs, self._checked(inputs, state, "BTI"))
-
-    def _slide(self, inputs: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        past = self._checked(inputs, state, "BTI")
         seen = torch.cat([past.to(inputs.dtype), inputs], dim=1)  # (B, window - 1 + T, D)
         weight, bias = self.convolution.weight, self.convolution.bias
         outputs = conv1d(seen.transpose(1, 2), weight, bias, groups=self.input_size).transpose(1, 2)

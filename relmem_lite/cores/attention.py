@@ -103,7 +103,8 @@ class CausalAttention(Core):
             placed = inputs + self._positions(start, start + inputs.shape[1])
         queries, keys, values = self.query(placed), self.key(placed), self.value(inputs)
         if self.positions == "rotary":
-            queries, keys = (turned(part, start, self.num_heads) for part in (queries, keys))
+            angles = rotation(queries, start, self.num_heads)
+            queries, keys = (turned(part, *angles) for part in (queries, keys))
         if self._recordings:
             parts = {"queries": queries, "keys": keys, "values": values}
             self._record(**{name: part.unflatten(-1, (self.num_heads, -1)) for name, part in parts.items()})
@@ -160,15 +161,20 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, num_heads: int) -> Ten
     return attended.transpose(1, 2).flatten(2)
 
 
-def turned(rows: Tensor, start: int, num_heads: int) -> Tensor:
-    """Turn each pair of features of rows (B, T, D) by its position, from `start` on, times the pair's own angle."""
-    pairs = full_precision(rows).unflatten(-1, (num_heads, -1, 2))  # (B, T, H, V/2, 2)
-    time, count = rows.shape[1], pairs.shape[3]
+def rotation(rows: Tensor, start: int, num_heads: int) -> tuple[Tensor, Tensor]:
+    """Sine and cosine, each (T, 1, V/2), of the angles by which pairs of features of rows (B, T, D) are turned."""
+    precise = full_precision(rows[:0])
+    time, count = rows.shape[1], rows.shape[2] // num_heads // 2
     # angle = position * 10000^(-2i / V)            Su et al. 2021, equation 15
-    pair = torch.arange(count, dtype=pairs.dtype, device=rows.device)
-    position = torch.arange(start, start + time, dtype=pairs.dtype, device=rows.device)
+    pair = torch.arange(count, dtype=precise.dtype, device=rows.device)
+    position = torch.arange(start, start + time, dtype=precise.dtype, device=rows.device)
     angle = (position.unsqueeze(-1) * 10000.0 ** (-pair / count)).unsqueeze(1)  # (T, 1, V/2)
-    sin, cos = angle.sin(), angle.cos()
+    return angle.sin(), angle.cos()
+
+
+def turned(rows: Tensor, sin: Tensor, cos: Tensor) -> Tensor:
+    """Turn each pair of features of rows (B, T, D) by its position times the pair's own angle."""
+    pairs = full_precision(rows).unflatten(-1, (-1, cos.shape[-1], 2))  # (B, T, H, V/2, 2)
     even, odd = pairs.unbind(-1)
     pairs = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
     return pairs.flatten(2).to(rows.dtype)

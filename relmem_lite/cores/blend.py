@@ -8,7 +8,10 @@ from torch import Tensor
 
 def blend(keep_logits: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
     """Return a = sigmoid(keep_logits) and b = (1 - a) candidate, both (B, T, D), with a lean backward."""
-    return _blended(keep_logits, candidate) if torch.compiler.is_compiling() else _Blend.apply(keep_logits, candidate)
+    # Without gradients, a function of autograd's costs more than what it computes for one step.
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return _blended(keep_logits, candidate)
+    return _Blend.apply(keep_logits, candidate)
 
 
 def _blended(keep_logits: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
