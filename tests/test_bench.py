@@ -5,10 +5,11 @@ import torch
 
 import relmem_lite
 from relmem_lite import LSTM, Core, RelationalMemory
-from relmem_lite.bench import layers, relational_memory, scan
+from relmem_lite.bench import layers, memory_cost, relational_memory, scan
 from relmem_lite.bench.memory import peak_bytes
 from relmem_lite.bench.relational_memory import SIZES, direct_forward
 from relmem_lite.bench.timing import ratio, summary, take_turns
+from relmem_lite.models import Stack
 from relmem_lite.scans import available_methods
 
 
@@ -143,3 +144,62 @@ def test_the_looped_gru_computes_the_fused_one():
     looped = layers.LoopedGRU(5).double()
     inputs = torch.randn(2, 7, 5, dtype=torch.float64)
     assert torch.allclose(looped(inputs)[0], looped.gru(inputs)[0])
+
+
+def test_memory_cost_fills_tables_and_a_record(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(memory_cost, "TIMES", (2, 8, 32))
+    monkeypatch.setattr(memory_cost, "BATCHES", (1, 2))
+    path = tmp_path / "record.json"
+    memory_cost.benchmark_memory_cost(rounds=1, generation_rounds=1, tokens=4, every=2, record=path)
+    record = json.loads(path.read_text())
+    rows = {(row["core"], row["batch"], row["time"]): row for row in record["rows"]}
+    assert rows.keys() == {(name, batch, time) for name in memory_cost.CORES for batch in (1, 2) for time in (2, 8, 32)}
+    for (name, _, time), row in rows.items():
+        assert 0 < row["seconds"][1] <= row["seconds"][0] <= row["seconds"][2]
+        # A sequence's keys and values, 64 numbers each, for every layer of attention; and what does not grow.
+        layers = {"attention": 2, "min_gru+attention": 1}.get(name, 0)
+        assert row["state_bytes"] - rows[name, 1, 2]["state_bytes"] == 4 * 128 * layers * (time - 2)
+    recurrent = memory_cost.CORES.keys() - {"attention", "min_gru+attention"}
+    flat = [(row["core"], row["batch"], row["time"]) for row in record["flatness"]]
+    assert sorted(flat) == sorted((name, batch, time) for name in recurrent for batch in (1, 2) for time in (8, 32))
+    assert [row["core"] for row in record["generation"]] == list(memory_cost.CORES)
+    for row in record["generation"]:
+        assert row["tokens_per_second"][0] == pytest.approx(2 * 4 / row["seconds"][0])
+        assert row["times_as_fast"][0] == pytest.approx(row["reread_seconds"][0] / row["seconds"][0])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in memory_cost.CORES)
+    assert f"Record: {path}" in printed
+
+
+def test_states_that_do_not_fit_into_memory_are_left_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory_cost, "TIMES", (2, 20_000))
+    monkeypatch.setattr(memory_cost, "BATCHES", (1,))
+    path = tmp_path / "record.json"
+    # 20,000 steps in two layers of attention take 20.5 MB, and for a moment more than twice that.
+    memory_cost.benchmark_memory_cost(rounds=1, generation_rounds=0, memory=0.03, record=path)
+    longest = {}
+    for row in json.loads(path.read_text())["rows"]:
+        longest[row["core"]] = max(longest.get(row["core"], 0), row["time"])
+    assert longest == {name: 2 if name == "attention" else 20_000 for name in memory_cost.CORES}
+
+
+def test_a_state_that_was_not_read_in_is_like_one_that_was():
+    core = Stack(["min_gru", "attention"], 8)
+    _, read = core(torch.randn(3, 9, 8))
+    drawn = memory_cost.state_after(core, 3, 9)
+    assert [part.shape for part in drawn] == [part.shape for part in read]
+    assert core.step(torch.randn(3, 8), drawn)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"rounds": 0}, "rounds must be at least 1"),
+        ({"generation_rounds": -1}, "generation_rounds must be at least 1"),
+        ({"tokens": 4, "every": 8}, "every must be at most the number of tokens, 4, got 8"),
+        ({"memory": 0.0}, "memory must be a finite number above 0"),
+    ],
+)
+def test_a_benchmark_of_nothing_is_refused(options, says):
+    with pytest.raises((ValueError, TypeError), match=says):
+        memory_cost.benchmark_memory_cost(**options)

@@ -55,7 +55,8 @@ def test_a_benchmark_says_what_was_measured_where(name):
     record = recorded.load(*name.rsplit("_", 1))
     assert len(record["environment"]["commit"]) == 40, "made from an edited checkout"
     assert record["environment"]["device"] == {"cpu": "cpu", "gpu": "cuda"}[name.rsplit("_", 1)[1]]
-    lengths = {"relational_memory": {8, 16, 35, 70, 100}}.get(record["benchmark"], {64, 512, 4096, 16_384})
+    lengths = {"relational_memory": {8, 16, 35, 70, 100}, "memory_cost": {128, 512, 2048, 8192, 16_384, 65_536}}
+    lengths = lengths.get(record["benchmark"], {64, 512, 4096, 16_384})
     assert {row["time"] for row in record["rows"]} >= lengths
     for row in record["rows"]:
         assert 0 < row["seconds"][1] <= row["seconds"][0] <= row["seconds"][2]
