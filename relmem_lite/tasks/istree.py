@@ -129,7 +129,7 @@ class IsTree(Task):
             tokens: (B, t), graphs and what follows them, all of one length.
 
         Returns:
-            (B,), the tokens to write next: a node, or [FAILED] where there is none to find or what was asked is no
+            (B,), the tokens to write next, a node each, or [FAILED] where there is none to find or what was asked is no
             search; -1 where the last token is not [ENDSEARCH].
 
         Raises:
