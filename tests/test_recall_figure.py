@@ -108,10 +108,12 @@ def test_the_page_can_be_read_out_and_takes_the_colours_of_its_surroundings():
         ({"pairs": 512}, "pairs must be a power of two up to 256"),
         ({"floats": 100}, "floats must be a power of two up to 8192"),
         ({"bits": 5}, "bits must be one of 1, 2, 4, 8, 16, 32, got 5"),
+        ({"bits": True}, "bits must be a whole number, got True"),
+        ({"choices": 1}, "choices must be at least 2, got 1"),
     ],
 )
 def test_what_the_sliders_have_not_is_refused(options, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((ValueError, TypeError), match=words):
         recall_figure([], **options)
 
 

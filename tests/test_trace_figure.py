@@ -1,5 +1,6 @@
 import json
 import re
+from html.parser import HTMLParser
 from importlib.resources import files
 
 import matplotlib as mpl
@@ -84,6 +85,7 @@ def test_back_along_an_invented_edge_is_invented_again():
         ("0 3 0 2 1 2 0 [EOS] 3", [*["right"] * 8, "word"]),
         ("0 - 3", ["right", "word", "right"]),
         ("0 9", ["right", "word"]),
+        ("0 ² ٣ 03", ["right", "word", "word", "word"]),
         ("", []),
         ("0 3 0 2 1 2 0 3 [EOS] TRUE", [*["right"] * 7, "order", "order", "right"]),
     ],
@@ -136,14 +138,15 @@ VIEWER = trace_viewer([TREE, APART], {"minGRU": ["0 1 0 [EOS] TRUE", "0 1 2 [EOS
 
 def test_the_page_holds_every_step_and_the_rule_first():
     data = data_of(VIEWER._repr_html_())
-    assert list(data["tours"]) == ["the rule", "minGRU"]
+    tours = dict(data["tours"])
+    assert list(tours) == ["the rule", "minGRU"]
     assert data["start"] == {"graph": 0, "name": "minGRU"}
     assert [graph["edges"] for graph in data["graphs"]] == [[list(edge) for edge in each] for each in (TREE, APART)]
-    assert [[step["word"] for step in steps] for steps in data["tours"]["the rule"]] == [
+    assert [[step["word"] for step in steps] for steps in tours["the rule"]] == [
         right_tour(TREE).split(),
         right_tour(APART).split(),
     ]
-    mine = data["tours"]["minGRU"][0]
+    mine = tours["minGRU"][0]
     assert [step["kind"] for step in mine] == kinds(TREE, "0 1 0 [EOS] TRUE")
     assert "no such edge" in mine[1]["sentence"]
     assert "3 is next" in mine[1]["sentence"]
@@ -182,6 +185,27 @@ def test_what_a_model_wrote_does_not_end_the_script():
     page = trace_viewer([TREE], {"</script><b>mine": ["0 </script> 3"]})._repr_html_()
     assert page.count("</script>") == 1
     assert "<b>" not in page
+
+
+def test_what_a_model_wrote_does_not_end_the_attribute_it_stands_in():
+    names = ['"Big" one', "'a' & b"]
+    viewer, pictures = trace_viewer([TREE], {name: ['0 "onload="x'] for name in names}), []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            if tag == "svg":
+                pictures.append(dict(attributes))
+
+    Reader().feed(viewer._repr_html_())
+    (picture,) = pictures
+    assert picture.keys() == {"role", "viewbox", "aria-label"}
+    assert picture["aria-label"] == viewer.words()
+
+
+def test_a_name_that_the_page_has_a_use_for_is_a_name_like_any_other():
+    names = ["__ID__", "__WORDS__", "1", "0"]
+    tours = data_of(trace_viewer([TREE], {name: ["0"] for name in names})._repr_html_())["tours"]
+    assert [name for name, _ in tours] == ["the rule", *names]
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import NamedTuple
 
 import torch
 
 from relmem_lite.core import Core, nearest, positive_int
 from relmem_lite.cores import LSTM, CausalAttention, LinearAttention, Mamba, MinGRU, RelationalMemory
+from relmem_lite.figures.page import filled
 from relmem_lite.figures.style import style_of
 
 HEAD = 128
@@ -105,7 +103,7 @@ def kept(core: str, layers: int, width: int) -> Kept:
             "attention", each in every layer; "grouped", attention in which 4 heads share keys and values; "window",
             the same over the last 4,096 steps; or "hybrid", of whose layers one in 8 is "grouped", the others minGRU.
         layers: cores on top of one another; for a hybrid at least 8.
-        width: D, features of each, a multiple of 128, the size of a head, and for shared heads of 512.
+        width: D, features of each, a multiple of 512: heads have 128, and 4 of them share keys and values.
 
     Raises:
         TypeError, ValueError: an unknown core, or a size that does not fit.
@@ -186,17 +184,8 @@ class MemoryCost:
                 for core, counts in self.kept.items()
             ],
         }
-        page = files("relmem_lite.figures").joinpath("memory_cost.html").read_text(encoding="utf-8")
         table = ", ".join(f"{_ROWS[core].name} {in_words(self.state_bytes(core))}" for core in self.kept)
-        parts = {
-            "__DATA__": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-            "__TABLE__": f"{self!r}".split("\n")[0] + " " + table,
-            # New at each showing: one figure may be shown twice on a page.
-            "__ID__": f"memory-cost-{uuid.uuid4().hex}",
-        }
-        for name, words in parts.items():
-            page = page.replace(name, words)
-        return page
+        return filled("memory_cost.html", data, {"TABLE": repr(self).split("\n")[0] + " " + table})
 
 
 def memory_cost(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 
 from relmem_lite.core import positive_int
+from relmem_lite.figures.page import filled
 from relmem_lite.figures.style import GREY, INK, style_of
 from relmem_lite.tasks import accuracy_within, bits_needed
 
@@ -86,19 +84,7 @@ class RecallFigure:
             "precisions": BITS_A_FLOAT,
             "bound": [[round(number, 7) for number in point] for point in bound_table(self.choices)],
         }
-        page = files("relmem_lite.figures").joinpath("recall.html").read_text(encoding="utf-8")
-        parts = {
-            # A core's name must not end the script that it stands in.
-            "__DATA__": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-            "__WORDS__": self.words(),
-            "__GREY__": GREY,
-            "__INK__": INK,
-            # New at each showing: one figure may be shown twice on a page.
-            "__ID__": f"recall-{uuid.uuid4().hex}",
-        }
-        for name, words in parts.items():
-            page = page.replace(name, words)
-        return page
+        return filled("recall.html", data, {"WORDS": self.words(), "GREY": GREY, "INK": INK})
 
 
 def bound_table(choices: int, points: int = 129) -> list[tuple[float, float]]:
@@ -128,16 +114,18 @@ def recall_figure(
 
     Args:
         recalled: what recorded cores reached; may be empty.
-        choices: C, values that an answer is chosen from.
+        choices: C, values that an answer is chosen from, at least 2.
         pairs: shown first, a power of two.
         floats: kept at first, a power of two.
         bits: used of a float at first, one of 1, 2, 4, 8, 16, 32.
         limits: the most pairs and the most floats that the sliders reach.
 
     Raises:
-        TypeError, ValueError: a size that is no power of two up to its limit, or bits that are not offered.
+        TypeError, ValueError: a size that is no power of two up to its limit, bits that are not offered, or fewer than
+            two choices.
     """
-    if bits not in BITS_A_FLOAT:
+    bits_needed(1, choices)  # which refuses choices that leave nothing to remember
+    if positive_int("bits", bits) not in BITS_A_FLOAT:
         raise ValueError(f"bits must be one of {', '.join(map(str, BITS_A_FLOAT))}, got {bits}.")
     for name, size, limit in (("pairs", pairs, limits[0]), ("floats", floats, limits[1])):
         if positive_int(name, size) & (size - 1) or size > limit:

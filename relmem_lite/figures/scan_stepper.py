@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 
 import torch
 
+from relmem_lite.figures.page import filled
 from relmem_lite.figures.style import GREY, INK, figure, set_title, style_of
 from relmem_lite.scans import scan
 
@@ -73,17 +71,7 @@ class ScanStepper:
 
     def _repr_html_(self) -> str:
         data = {"a": self.a, "b": self.b, "method": self.method, "schedules": self.schedules}
-        page = files("relmem_lite.figures").joinpath("scan_stepper.html").read_text(encoding="utf-8")
-        parts = {
-            # A name of a method must not end the script that it stands in.
-            "__DATA__": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-            "__STATES__": ", ".join(f"{state:.2f}" for state in self.states),
-            # New at each showing: one stepper may be shown twice on a page.
-            "__ID__": f"scan-stepper-{uuid.uuid4().hex}",
-        }
-        for name, words in parts.items():
-            page = page.replace(name, words)
-        return page
+        return filled("scan_stepper.html", data, {"STATES": ", ".join(f"{state:.2f}" for state in self.states)})
 
 
 def scan_stepper(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 
 from matplotlib.patches import FancyArrowPatch
 
+from relmem_lite.figures.page import filled
 from relmem_lite.figures.style import GREY, INK, PARALLEL_GREEN, figure, set_title
 
 Edges = Sequence[tuple[int, int]]
@@ -127,7 +125,7 @@ def _judged(tour: _Tour, word: str, expected: str, move: str) -> tuple[str, str]
         if move == "end":
             return "right", f"Back at {here}, and nothing is left: the tour ends."
         return "order", f"The tour stops too early: {says}."
-    if not word.isdigit() or int(word) not in tour.neighbours:
+    if word not in map(str, tour.neighbours):
         return "word", f"{word} is no node: {says}."
     if here is None and word == expected:
         return "right", "The tour begins at 0."
@@ -254,23 +252,11 @@ class TraceViewer:
 
     def _repr_html_(self) -> str:
         graphs = [{"edges": edges, "places": places(edges)} for edges in self.graphs]
-        tours = {name: [[asdict(step) for step in steps] for steps in each] for name, each in self.tours.items()}
+        # Pairs: a script's object has an order of its own for names that are numbers.
+        tours = [(name, [[asdict(step) for step in steps] for steps in each]) for name, each in self.tours.items()]
         data = {"graphs": graphs, "tours": tours, "start": {"graph": self.graph, "name": self.name}}
-        page = files("relmem_lite.figures").joinpath("trace.html").read_text(encoding="utf-8")
-        parts = {
-            # What a model wrote, or a name, must not end the script that it stands in.
-            "__DATA__": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-            "__WORDS__": self.words().replace("&", "&amp;").replace("<", "&lt;"),
-            "__INK__": INK,
-            "__GREY__": GREY,
-            "__WRONG__": WRONG,
-            "__NOW__": PARALLEL_GREEN,
-            # New at each showing: one viewer may be shown twice on a page.
-            "__ID__": f"trace-{uuid.uuid4().hex}",
-        }
-        for name, words in parts.items():
-            page = page.replace(name, words)
-        return page
+        words = {"WORDS": self.words(), "INK": INK, "GREY": GREY, "WRONG": WRONG, "NOW": PARALLEL_GREEN}
+        return filled("trace.html", data, words)
 
 
 def trace_viewer(
