@@ -24,10 +24,11 @@ def caches(core, inputs):
     return places
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("core", [CausalAttention(4, 8), SRUPlusPlus(4, 8)], ids=["attention", "SRU++"])
-def test_a_step_without_gradients_copies_the_cache_seldom(core):
+def test_a_step_without_gradients_copies_the_cache_seldom(core, mode):
     inputs = normal(2, 500, 4)
-    with torch.no_grad():
+    with mode():
         places = caches(core, inputs)
         outputs, _ = core(inputs)
         stepwise = torch.stack(list(steps(core, inputs)), dim=1)
@@ -41,6 +42,15 @@ def steps(core, inputs):
     for step_input in inputs.unbind(1):
         output, state = core.step(step_input, state)
         yield output
+
+
+def test_steps_in_and_out_of_inference_mode_go_on_from_one_another():
+    core, inputs, outputs, state = CausalAttention(4, 8), normal(2, 12, 4), [], None
+    for time, mode in enumerate([torch.inference_mode, torch.no_grad, torch.inference_mode, torch.enable_grad] * 3):
+        with mode():
+            output, state = core.step(inputs[:, time], state)
+        outputs.append(output)
+    assert torch.allclose(torch.stack(outputs, dim=1), core(inputs)[0], rtol=0, atol=1e-5)
 
 
 @torch.no_grad()

@@ -125,7 +125,11 @@ def extended(cache: Tensor, new: Tensor) -> Tensor:
     """The cache (B, steps so far, D) and, after it, what is new (B, T, D), in the dtype of the new."""
     transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
     if cache.shape[1] and cache.dtype == new.dtype and not (torch.is_grad_enabled() or transformed):
-        return _appended(cache, new)
+        if not torch.is_inference_mode_enabled():
+            return _appended(cache, new)
+        # A tensor that is made in inference mode does not know the room that it is a view of.
+        with torch.inference_mode(False), torch.no_grad():
+            return _appended(cache, new)
     return torch.cat([cache.to(new.dtype), new], dim=1)
 
 
