@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -204,8 +205,20 @@ def _work(connection: Connection, gpu: str | None, one_of_several: bool) -> None
             try:
                 answer = job.train(), None
             except BaseException as error:
-                answer = None, error
+                answer = None, _sent_whole(error)
             connection.send(answer)
+
+
+def _sent_whole(error: BaseException) -> BaseException:
+    """Return the error, or one that says the same if it does not get from one process to another."""
+    try:
+        pickle.loads(pickle.dumps(error))
+        return error
+    except Exception:
+        stand_in = RuntimeError(f"{type(error).__name__}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            stand_in.add_note(note)
+        return stand_in
 
 
 def _interrupt(worker: multiprocessing.Process) -> None:
