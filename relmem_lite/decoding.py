@@ -229,6 +229,8 @@ def _rows(prompts: Tensor | Sequence[Tensor], num_tokens: int) -> list[Tensor]:
             f"prompts must be tokens (B, T), or a list of tensors (T,), got a tensor of shape {tuple(prompts.shape)}. "
             "For a single prompt try prompts[None]."
         )
+    if not isinstance(prompts, Tensor | Sequence):
+        raise TypeError(f"prompts must be tokens (B, T), or a list of tensors (T,), got {type(prompts).__name__}.")
     rows = list(prompts)
     if not rows:
         raise ValueError("There are no prompts: give at least one.")
@@ -250,7 +252,7 @@ def _rows(prompts: Tensor | Sequence[Tensor], num_tokens: int) -> list[Tensor]:
 
 
 def _stop_tokens(stop: int | Sequence[int], num_tokens: int) -> list[int]:
-    tokens = [stop] if isinstance(stop, int) else list(stop)
+    tokens = list(stop) if isinstance(stop, Sequence) else [stop]
     for token in tokens:
         if isinstance(token, bool) or not isinstance(token, int):
             raise TypeError(f"stop must be a token or several, got {token!r} ({type(token).__name__}).")
