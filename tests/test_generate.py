@@ -290,6 +290,15 @@ def test_another_models_checkpoint_is_refused(run, trained, capsys):
     assert "weights of another model: labels.core is min_gru+min_gru there, lstm here" in refused(capsys, run)
 
 
+def test_a_checkpoint_that_does_not_say_whose_it_is_is_refused(tmp_path):
+    model = torch.nn.Linear(2, 2)
+    checkpoint.save_checkpoint(
+        tmp_path, model, torch.optim.Adam(model.parameters()), checkpoint.Progress(), {"seed": 0}
+    )
+    with pytest.raises(CheckpointError, match=r"another model: .*labels\.core is None there, lstm here"):
+        checkpoint.load_weights(tmp_path, model, {"name": "Linear"}, {"core": "lstm"})
+
+
 def test_a_model_of_another_size_is_refused(run, capsys):
     path = run / "model.json"
     description = json.loads(path.read_text())

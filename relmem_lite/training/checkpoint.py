@@ -146,7 +146,8 @@ def load_weights(folder: Path, model: nn.Module, described: dict, labels: dict) 
         try:
             tensors, content = _read(path)
             run = content["run"]
-            theirs = {"model": run["model"], "labels": {name: run["labels"].get(name) for name in labels}}
+            theirs_labels = run.get("labels", {})
+            theirs = {"model": run.get("model"), "labels": {name: theirs_labels.get(name) for name in labels}}
             if theirs != ours:
                 raise CheckpointError(f"{path} holds the weights of another model: {difference(theirs, ours)}.")
             weights = _weights(tensors)
