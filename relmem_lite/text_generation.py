@@ -39,9 +39,8 @@ def generate(
         seed: the same seed and settings write the same text.
 
     Raises:
-        ValueError, TypeError: a prompt that is empty or has words that the vocabulary lacks, more tokens
-            than the core has positions for, or a setting that makes
-            no sense; at once, before anything is written.
+        ValueError, TypeError: a prompt that is empty or has words that the vocabulary lacks, more tokens than the core
+            has positions for, or a setting that makes no sense; at once, before anything is written.
     """
     positive_int("tokens", tokens)
     check_choice(temperature, top_k)
