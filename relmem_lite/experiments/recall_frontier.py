@@ -85,7 +85,7 @@ class RecallFrontierExperiment(Experiment):
     )
     """Cores to compare; one name is stacked `depth` times, names joined by + are the stack, the first one lowest."""
     pairs: tuple[int, ...] = (4, 8, 16, 32, 64)
-    """Pairs to recall; each number has models of its own, tested at every power of two up to it."""
+    """Pairs to recall; each number has models of its own, tested at it and at every power of two from 4 below it."""
     parameters: tuple[int, ...] = (60_000,)
     """Parameters of a model, whatever its core; its width follows."""
     depth: int = 2
@@ -95,7 +95,7 @@ class RecallFrontierExperiment(Experiment):
     num_values: int = 64
     """Values to choose from (C)."""
     curriculum: str = "growing"
-    """Pairs in a training batch, "none" (all), "mixed" (any power of two) or "growing" (in turn, then mixed)."""
+    """Pairs in a training batch, "none" (all), "mixed" (any power of two from 2) or "growing" (in turn, then mixed)."""
 
     def __post_init__(self):
         super().__post_init__()

@@ -26,8 +26,8 @@ class Recall(Task):
         num_keys: K, keys to choose from, at least P.
         num_values: C, values to choose from, at least 2.
         gap: steps of noise between the last pair and the first question.
-        curriculum: pairs in a training batch: "none" for P, "mixed" for any power of two up to P, and P, all alike,
-            "growing" for those in turn in the first half of training, then as "mixed".
+        curriculum: pairs in a training batch: "none" for P, "mixed" for any power of two from 2 up to P, and P, all
+            alike, "growing" for those in turn in the first half of training, then as "mixed".
 
     Raises:
         TypeError, ValueError: a size that does not fit, such as more pairs than keys, or an unknown curriculum.
