@@ -188,8 +188,8 @@ def test_family_is_right():
         (11_760, "A triangle that stands alone"),
         (12_880, "is a pair"),
         (24_640, "all graphs of the family"),
-        (26_880, "have no order"),
-        (22_400, "have no order"),
+        (26_880, "has no order"),
+        (22_400, "has no order"),
         (100, "too small"),
     ],
 )

@@ -147,9 +147,9 @@ def family(answer):
         (11_760, "A triangle that stands alone does not tell which of its three corners was the hub."),
         (12_880, "Where the other part is a pair, either of its nodes may have been the hub: that graph counts once."),
         (24_640, "Those are all graphs of the family; the trees among them are not asked for."),
-        (26_880, "The two neighbours that are joined have no order; and some graphs can be drawn in several ways."),
+        (26_880, "The pair that is joined has no order; and some graphs can be drawn in several ways."),
         (5_600, "Twice that: hubs differ, one of them is in the triangle, so nothing is counted by both."),
-        (22_400, "Half of that: the two neighbours that are joined have no order."),
+        (22_400, "Half of that: the pair that is joined has no order."),
     ]
     for wrong, sentence in known:
         if matches(answer, wrong):
