@@ -98,7 +98,8 @@ class Core(nn.Module):
         parts = zip(self._parts(state), self.state_shapes.values(), strict=True)
         return self._state(
             [
-                part.detach().narrow(1 + shape.index(None), 0, 0) if None in shape else part.detach()
+                # Not a view, which would hold on to the whole cache.
+                part.new_empty(part.shape[0], *_at(shape, time=0)) if None in shape else part.detach()
                 for part, shape in parts
             ]
         )

@@ -106,6 +106,15 @@ def test_learned_positions_tell_orders_apart_and_count_on_in_a_state():
     assert torch.equal(piece, outputs)
 
 
+def test_what_is_carried_over_holds_no_cache_in_memory():
+    core = CausalAttention(4, 8)
+    _, state = core(normal(2, 6, 4))
+    carried = core.carry_over(state)
+    assert [part.shape for part in carried] == [(2, 0, 8)] * 2
+    assert sum(part.untyped_storage().nbytes() for part in carried) == 0
+    assert not any(part.requires_grad for part in carried)
+
+
 def test_a_sequence_past_the_positions_is_refused_by_both_numbers():
     core = CausalAttention(4, 8, positions="learned", max_time=6)
     assert core.max_time == 6
