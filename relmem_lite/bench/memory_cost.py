@@ -76,7 +76,7 @@ def benchmark_memory_cost(
         for name, model in models.items():
             _steps(results, name, model, batch, rounds, memory)
             results.save(record)
-    print("\nThe step after the longest context beside the shortest, times as long, for states that do not grow:")
+    print("\nA step after longer contexts beside one after the shortest, times as long, for states that do not grow:")
     for row in results.extra["flatness"]:
         print(f"  {row['core']:20}B {row['batch']:3}  T {row['time']:6,}  {_spread(row['times_as_long'], 3)}")
     if generation_rounds:
