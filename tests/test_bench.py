@@ -171,6 +171,22 @@ def test_memory_cost_fills_tables_and_a_record(monkeypatch, tmp_path, capsys):
     assert f"Record: {path}" in printed
 
 
+def test_the_length_of_a_row_is_the_middle_of_the_steps_that_were_timed(monkeypatch):
+    model = memory_cost._model("attention", torch.device("cpu"))
+    lengths = []
+    step = type(model).step
+
+    def watched(self, tokens, state):
+        lengths.append(state[1].shape[1])
+        return step(self, tokens, state)
+
+    monkeypatch.setattr(type(model), "step", watched)
+    take_turns({"128": memory_cost._turn(model, 1, 128, rounds=5)}, 5)
+    timed = lengths[-5 * memory_cost.STEPS :]
+    assert len(lengths) == 6 * memory_cost.STEPS, "one turn to warm up"
+    assert sum(timed) / len(timed) == pytest.approx(128, abs=1)
+
+
 def test_states_that_do_not_fit_into_memory_are_left_out(monkeypatch, tmp_path):
     monkeypatch.setattr(memory_cost, "TIMES", (2, 20_000))
     monkeypatch.setattr(memory_cost, "BATCHES", (1,))
