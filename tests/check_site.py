@@ -1,4 +1,4 @@
-"""Check a built site: every link leads somewhere, nothing is fetched from a third party, every picture has words.
+"""Check a built site: links lead somewhere, no third party is asked, pictures have words, cells print no bare objects.
 
 python tests/check_site.py _build/html
 """
@@ -14,6 +14,9 @@ from bs4 import BeautifulSoup
 FETCHED = {"src", "srcset", "data", "poster"}  # attributes that make a browser load something
 ELSEWHERE = re.compile(r"(?:[a-z]+:)?//", re.IGNORECASE)
 CSS_ELSEWHERE = re.compile(r"""(?:url\(|@import)\s*["']?(?:https?:)?//[^"')\s]+""", re.IGNORECASE)
+
+# What a figure's cell shows beside its figure if its last line is not ended by a semicolon.
+BARE_OBJECT = re.compile(r"^(?:Text\(|<Axes|<Figure|\[?<matplotlib)")
 
 
 @cache
@@ -45,6 +48,8 @@ def faults(site: Path):
 def tag_faults(site: Path, page: Path, tag):
     if tag.name == "style" and CSS_ELSEWHERE.search(tag.get_text()):
         yield "a style loads from a third party"
+    if tag.name == "pre" and BARE_OBJECT.match(tag.get_text()):
+        yield f"a cell prints an object: {tag.get_text()[:60].strip()}"
     if tag.name == "img":
         alt = tag.get("alt", "").strip()
         if not alt or alt == tag.get("src", "").strip():

@@ -29,6 +29,7 @@ def test_a_whole_site_passes(site, capsys):
     ("broken", "complaint"),
     [
         ('<a href="missing.html">x</a>', "leads nowhere: missing.html"),
+        ("<pre>Text(0.0, 1.0, 'A title')</pre>", "a cell prints an object: Text(0.0"),
         ('<a href="other.html#gone">x</a>', "no such place on the page: other.html#gone"),
         ('<a href="#gone">x</a>', "no such place on the page: #gone"),
         ('<script src="https://cdn.example/a.js"></script>', "third party: https://cdn.example/a.js"),
