@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from relmem_lite.core import positive_int
-from relmem_lite.cores import CORES
 from relmem_lite.experiments.experiment import Experiment, one_axis, some
-from relmem_lite.experiments.recall_frontier import tower_model
+from relmem_lite.experiments.towers import check_towers, tower_model
 from relmem_lite.models import SequenceModel
 from relmem_lite.tasks import StringCopying
 from relmem_lite.training import RunRecord
@@ -77,8 +76,7 @@ class CopyingLengthExperiment(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        some("cores", self.cores)
-        some("cores", tuple({name for core in self.cores for name in core.split("+")}), CORES, "core")
+        check_towers("cores", self.cores)
         some("test_lengths", self.test_lengths)
         for name in ("length", "parameters", "depth"):
             positive_int(name, getattr(self, name))

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from relmem_lite.core import positive_int
-from relmem_lite.cores import CORES
 from relmem_lite.experiments.experiment import Experiment, Run, some
+from relmem_lite.experiments.towers import check_towers
 from relmem_lite.models import SequenceModel, stacked_model
 from relmem_lite.tasks import IsTree
 from relmem_lite.tasks.istree import FORMATS
@@ -70,8 +70,7 @@ class IsTreeExperiment(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        some("models", self.models)
-        some("models", tuple({name for names in self.models for name in names.split("+")}), CORES, "core")
+        check_towers("models", self.models)
         some("formats", self.formats, FORMATS, "format of IsTree")
         some("num_nodes", self.num_nodes)
         positive_int("parameters", self.parameters)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from relmem_lite.core import Core, positive_int
-from relmem_lite.cores import CORES, RelationalMemory, find_core
-from relmem_lite.experiments.experiment import Experiment, Run, is_first_process, one_axis, some
+from relmem_lite.cores import RelationalMemory, find_core
+from relmem_lite.experiments.experiment import Experiment, Run, is_first_process, one_axis
+from relmem_lite.experiments.towers import check_towers
 from relmem_lite.experiments.trained_language_model import describe_language_model
 from relmem_lite.language_model import LanguageModel, share
 from relmem_lite.models import Stack, match_parameters
@@ -107,8 +108,7 @@ class LanguageModelExperiment(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        some("cores", self.cores)
-        some("cores", tuple({name for names in self.cores for name in names.split("+")}), CORES, "core")
+        check_towers("cores", self.cores)
         for width in self.widths:
             positive_int("widths", width)
         if self.widths and len(self.widths) != len(self.cores):

@@ -4,29 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from relmem_lite.core import Core, positive_int
-from relmem_lite.cores import CORES, LSTM
+from relmem_lite.core import positive_int
 from relmem_lite.experiments.experiment import Experiment, some
-from relmem_lite.models import SequenceModel, stacked_model
-from relmem_lite.tasks import Recall, Task
+from relmem_lite.experiments.towers import check_towers, tower_model
+from relmem_lite.models import SequenceModel
+from relmem_lite.tasks import Recall
 from relmem_lite.training import RunRecord
-
-
-def tower(core: str, depth: int) -> list[str]:
-    """Return the blocks that a contestant's name stands for: "a+b" for a below b, "a" for `depth` times a."""
-    names = core.split("+")
-    return names if len(names) > 1 else names * depth
-
-
-def tower_model(core: str, depth: int, task: Task, parameters: int) -> SequenceModel:
-    """Return a model for a task: the blocks of `tower`, at about so many parameters in all."""
-    made = [_open_lstm if name == "lstm" else name for name in tower(core, depth)]
-    return stacked_model(made, task, parameters)
-
-
-def _open_lstm(width: int) -> Core:
-    # As the forget gate of the relational memory starts.
-    return LSTM(width, width, forget_bias=1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +82,7 @@ class RecallFrontierExperiment(Experiment):
 
     def __post_init__(self):
         super().__post_init__()
-        some("cores", self.cores)
-        some("cores", tuple({name for core in self.cores for name in core.split("+")}), CORES, "core")
+        check_towers("cores", self.cores)
         for name in ("pairs", "parameters"):
             some(name, getattr(self, name))
             for value in getattr(self, name):
