@@ -50,7 +50,7 @@ def results(run, core, inputs, state):
     for seed, tensor in enumerate(found.values()):
         generator = torch.Generator().manual_seed(seed)
         weights = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-        loss = loss + (tensor * weights.to(tensor.dtype)).sum()
+        loss = loss + (tensor * weights.to(tensor)).sum()
     loss.backward()
     found = {key: tensor.detach() for key, tensor in found.items()}
     found |= {f"gradient of {key}": parameter.grad.clone() for key, parameter in core.named_parameters()}

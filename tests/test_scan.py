@@ -51,7 +51,7 @@ def everything(function, a, b, h0):
     inputs = [x.detach().clone().requires_grad_() for x in (a, b) + (() if h0 is None else (h0,))]
     h = function(*inputs[:2], None if h0 is None else inputs[2])
     weights = torch.linspace(-1, 1, h.numel(), dtype=torch.float64).reshape(h.shape)
-    (h * weights.to(h.dtype)).sum().backward()
+    (h * weights.to(h)).sum().backward()
     names = ["gradient of a", "gradient of b", "gradient of h0"]
     return {"states": h.detach(), "last state": h[:, -1].detach()} | {
         name: x.grad for name, x in zip(names, inputs, strict=False)
