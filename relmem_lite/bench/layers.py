@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from relmem_lite.bench.results import Contestant, Results, measure
+from relmem_lite.bench.timing import matmul_rate
 from relmem_lite.core import Core, positive_int
 from relmem_lite.cores import CORES, GRU, MinGRU
+from relmem_lite.models import num_parameters
 
 
 class Size(NamedTuple):
@@ -25,7 +27,7 @@ class Size(NamedTuple):
 
 SIZES = [*(Size(16, time, 128) for time in (64, 256, 512, 1024, 4096)), Size(64, 64, 256), Size(64, 512, 256)]
 SIZES.append(Size(16, 16_384, 128))
-GPU_SIZES = [Size(64, time, 512) for time in (128, 512, 1024, 4096, 16_384)]
+GPU_SIZES = [Size(64, time, 512) for time in (64, 128, 512, 1024, 4096, 16_384)]
 
 
 def benchmark_layers(
@@ -49,6 +51,7 @@ def benchmark_layers(
         torch.set_num_threads(positive_int("threads", threads))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     results = Results("layers", device, "layer")
+    results.extra["matmul_flops_per_second"] = matmul_rate(device)
     print(results.heading("(B, T, width)"))
     last: dict[str, tuple[int, dict]] = {}
     for size in GPU_SIZES if device.type == "cuda" else SIZES:
@@ -64,7 +67,7 @@ def benchmark_layers(
                     continue
             contestants[name] = Contestant(*_turn(build, size, device))
         for name, row in measure(contestants, rounds, limit).items():
-            results.add(name, size._asdict() | row)
+            results.add(name, size._asdict() | row | results.floors(*_least_work(layers()[name], size)))
             last[name] = (numbers, row)
         print(results.table(size._asdict()), flush=True)
         results.save(record)
@@ -123,6 +126,18 @@ def _turn(
             return (_outputs(layer, one).double() - exact).abs().max().item()
 
     return turn, error
+
+
+def _least_work(build: Callable[[int], nn.Module], size: Size) -> tuple[float, float]:
+    """Return the bytes that any such layer moves, forward and backward, and the operations that it computes.
+
+    Moved are inputs, outputs and both their gradients, the inputs twice, and the weights three times. Computed are two
+    operations a weight and step forward, four backward, which leaves out what has no weights, as attention's scores.
+    """
+    with torch.device("meta"):
+        weights = num_parameters(build(size.width))
+    steps = size.batch * size.time
+    return 4.0 * (5 * steps * size.width + 3 * weights), 6.0 * weights * steps
 
 
 def _outputs(layer: nn.Module, inputs: Tensor) -> Tensor:

@@ -43,8 +43,9 @@ def ratio(slower: list[float], faster: list[float]) -> Timing:
     return summary([a / b for a, b in zip(slower, faster, strict=True)])
 
 
-def matmul_rate(device: torch.device, size: int = 1024, rounds: int = 7) -> float:
-    """Return the floating-point operations a second that a square float32 matrix product reaches here."""
+def matmul_rate(device: torch.device, rounds: int = 7) -> float:
+    """Return the floating-point operations a second that a large square float32 matrix product reaches here."""
+    size = 8192 if device.type == "cuda" else 1024
     a, b = torch.randn(2, size, size, device=device).unbind()
     seconds = take_turns({"matmul": lambda: a @ b}, rounds)["matmul"]
     return 2 * size**3 / statistics.median(seconds)
