@@ -9,7 +9,7 @@ from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 
-from relmem_lite.core import nearest
+from relmem_lite.core import nearest, positive_int
 
 USAGE = """\
 usage: relmem COMMAND [OPTIONS]
@@ -17,6 +17,7 @@ usage: relmem COMMAND [OPTIONS]
 commands:
   relmem list                                 cores, experiments and their recorded results
   relmem run NAME --preset smoke|cpu|gpu      run an experiment, write its record
+  relmem run --missing --budget 9m            record what is not recorded yet, until time is up
   relmem generate RUN --prompt TEXT           let a trained language model go on with a text
   relmem sweep NAME --over SETTING=VALUES     run an experiment at many points of its settings, write one table
   relmem bench NAME                           measure speed on this machine
@@ -105,12 +106,15 @@ def _list(arguments: list[str]) -> None:
     from relmem_lite.experiments import EXPERIMENTS, SWEEPS
 
     if arguments and arguments[0] in ("-h", "--help"):
-        print(
-            "usage: relmem list\n\nPrints the names of cores, experiments, sweeps and benchmarks, and what is recorded."
-        )
+        print("usage: relmem list [--missing]\n")
+        print("Prints the names of cores, experiments, sweeps and benchmarks, and what is recorded.")
+        print("--missing prints what is not recorded yet, with the command for each, what the book needs most first.")
+        return
+    if arguments == ["--missing"]:
+        _list_missing()
         return
     if arguments:
-        raise UsageError(f"relmem list takes no arguments, got {' '.join(arguments)!r}.")
+        raise UsageError(f"relmem list takes no arguments but --missing, got {' '.join(arguments)!r}.")
     print("recorded: the results are in this package, for the book to draw. Sizes: smoke (all have it), cpu, gpu.\n")
     print("cores, for --cores of an experiment")
     for name, core in CORES.items():
@@ -139,12 +143,28 @@ def _list(arguments: list[str]) -> None:
     print("\ncorpora: relmem data")
 
 
+def _list_missing() -> None:
+    from relmem_lite.missing import command, missing
+
+    for preset in ("cpu", "gpu"):
+        names = missing(preset)
+        print(f"{preset}: {len(names) or 'nothing'} missing")
+        for name in names:
+            print(f"  {name:28} {command(name, preset)}")
+    print("\nAll that fits into a time: relmem run --missing --budget 9m")
+
+
 def _run(arguments: list[str]) -> None:
     from relmem_lite.allocator import keep_freed_memory
     from relmem_lite.experiments import EXPERIMENTS, find_experiment, is_first_process, run_experiment
 
+    if "--missing" in arguments:
+        _run_missing([argument for argument in arguments if argument != "--missing"])
+        return
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: relmem run NAME [--preset smoke|cpu|gpu] [--directory DIR] [SETTINGS]\n\nNAME is one of:")
+        print("usage: relmem run NAME [--preset smoke|cpu|gpu] [--directory DIR] [SETTINGS]")
+        print("       relmem run --missing [NAME ...] [--preset cpu|gpu] [--budget TIME] [--workers N]")
+        print("\nNAME is one of:")
         for name, experiment in EXPERIMENTS.items():
             print(f"  {name:20} {_first_sentence(experiment)}")
         print("\n`relmem run NAME --help` lists NAME's settings, with their units and defaults.")
@@ -163,6 +183,61 @@ def _run(arguments: list[str]) -> None:
     if is_first_process():
         print(_summary(record))
         print(f"Record: {directory / 'record.json'}")
+
+
+def _run_missing(arguments: list[str]) -> None:
+    from typing import Annotated, Literal
+
+    import tyro
+
+    from relmem_lite.allocator import keep_freed_memory
+    from relmem_lite.missing import record_missing
+
+    def read(
+        names: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+        preset: Literal["cpu", "gpu"] | None = None,
+        budget: str | None = None,
+        workers: int | None = None,
+        directory: Path = Path("runs"),
+    ):
+        """Record what is not recorded yet, until time is up; the same command goes on.
+
+        Args:
+            names: What to record, in this order, as `relmem list --missing` names it; all of it if not given.
+            preset: Size; gpu if there is one, else cpu.
+            budget: Time after which runs at hand are saved and left, such as 9m, 540s or 2h; None for no limit.
+            workers: Runs trained at a time, on one thread each; None for one a processor core.
+            directory: Where runs and records, NAME_PRESET.json, go.
+        """
+        return names, preset, budget, workers, directory
+
+    names, preset, budget, workers, directory = tyro.cli(read, prog="relmem run --missing", args=arguments)
+    try:
+        if workers is not None:
+            positive_int("workers", workers)
+        seconds = None if budget is None else _seconds(budget)
+        import torch
+
+        preset = preset or ("gpu" if torch.cuda.is_available() else "cpu")
+        keep_freed_memory()
+        done = record_missing(
+            preset, directory, names, seconds, workers or os.cpu_count() or 1, partial(print, flush=True)
+        )
+    except (ValueError, TypeError) as error:
+        raise UsageError(error) from error
+    print(f"Recorded in {directory}: {', '.join(done) or 'nothing yet'}")
+
+
+def _seconds(time: str) -> float:
+    """Return the seconds of a time such as 9m, 540s, 2h or 540."""
+    number, unit = (time[:-1], time[-1]) if time[-1:] in "smh" else (time, "s")
+    try:
+        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"budget must be a time such as 9m, 540s or 2h, got {time!r}.")
+    return seconds
 
 
 def _sweep(arguments: list[str]) -> None:

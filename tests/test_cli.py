@@ -61,7 +61,7 @@ def test_list_names_every_core_experiment_and_record(capsys):
         ("run nth_farthest --accelerator tpu", 2, "cuda"),
         ("bench relational_memry", 2, "Did you mean 'relational_memory'?"),
         ("bench", 2, "name a benchmark"),
-        ("list cores", 2, "takes no arguments"),
+        ("list cores", 2, "takes no arguments but --missing"),
     ],
 )
 def test_a_slip_of_the_pen_gets_the_nearest_right_answer(typed, status, answer, capsys, tmp_path, monkeypatch):

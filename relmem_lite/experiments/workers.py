@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 class WorkerKilledError(Exception):
     """A worker process ended without a word; the message says what to try."""
+
+
+class OutOfTimeError(Exception):
+    """A deadline came before all jobs were done; those at hand were saved."""
 
 
 class Job(NamedTuple):
@@ -72,11 +77,15 @@ def finish(
     ended: Callable[[Job, RunRecord | BaseException], None],
     report: Callable[[str], None],
     retries: int = 0,
+    deadline: float | None = None,
 ) -> None:
     """Train jobs, as many at a time as there are workers, and hand each with its record to `ended` as it ends.
 
     A job whose worker dies is put to the end of the queue, `retries` times; then, as when it raises an error, `ended`
     gets the error instead. What `ended` raises, and Ctrl-C, stops all: the jobs at hand are saved.
+
+    Raises:
+        OutOfTimeError: `time.monotonic()` reached the deadline.
     """
     waiting, deaths = deque(jobs), Counter()
     at_hand: dict[Future, Job] = {}
@@ -86,7 +95,10 @@ def finish(
             while waiting and len(at_hand) < workers.number:
                 job = waiting.popleft()
                 at_hand[workers.submit(job)] = job
-            for future in wait(at_hand, return_when=FIRST_COMPLETED).done:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise OutOfTimeError("The deadline came before all jobs were done.")
+            for future in wait(at_hand, left, return_when=FIRST_COMPLETED).done:
                 job, error = at_hand.pop(future), future.exception()
                 if isinstance(error, WorkerKilledError) and deaths[job.directory, job.run] < retries:
                     deaths[job.directory, job.run] += 1

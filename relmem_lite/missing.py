@@ -1,0 +1,178 @@
+"""What is not recorded yet, in the order in which the book needs it, and recording it within a budget of time."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+
+from relmem_lite import recorded
+from relmem_lite.bench import BENCHMARKS
+from relmem_lite.core import nearest
+from relmem_lite.experiments import EXPERIMENTS, SWEEPS, Experiment, run_sweep
+from relmem_lite.experiments.sweep import Sweep
+from relmem_lite.experiments.workers import Job, LocalWorkers, OutOfTimeError, finish
+from relmem_lite.training import RunRecord
+from relmem_lite.training.files import write_json
+
+ORDER = (
+    "bench_scan",
+    "bench_layers",
+    "bench_relational_memory",
+    "bench_memory_cost",
+    "recall_frontier",
+    "state_tracking",
+    "selective_copying",
+    "language_model",
+    "nth_farthest",
+    "istree",
+    "programs",
+    "sweep_port_hyperparameters",
+)
+"""What the argument needs most comes first; what is not named here comes after it."""
+
+
+def missing(preset: str) -> list[str]:
+    """Return what is not recorded at a preset, as `relmem_lite.recorded` names it, what is needed most first.
+
+    That is EXPERIMENT, sweep_NAME, and bench_NAME where benchmarks are recorded by device (cpu and gpu).
+    """
+    benchmarks = [f"bench_{name}" for name, run in BENCHMARKS.items() if "record" in signature(run).parameters]
+    sweeps = [f"sweep_{name}" for name, sweep in SWEEPS.items() if preset in sweep.presets]
+    experiments = [name for name, experiment in EXPERIMENTS.items() if preset in experiment.presets]
+    have = set(recorded.names())
+    names = [name for name in [*benchmarks, *experiments, *sweeps] if f"{name}_{preset}" not in have]
+    return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+
+
+def command(name: str, preset: str) -> str:
+    """Return the command that records one of `missing`."""
+    kind, _, rest = name.partition("_")
+    if kind == "bench":
+        return f"relmem bench {rest} --record FILE on a {preset.upper()}"
+    return f"relmem sweep {rest} --preset {preset}" if kind == "sweep" else f"relmem run {name} --preset {preset}"
+
+
+@dataclass(frozen=True)
+class _Runs:
+    """The runs behind one record: an experiment's, or a sweep's."""
+
+    name: str
+    preset: str
+    directory: Path
+
+    @cached_property
+    def what(self) -> Experiment | Sweep:
+        if self.name in EXPERIMENTS:
+            return EXPERIMENTS[self.name].from_preset(self.preset)
+        named = SWEEPS[self.name.removeprefix("sweep_")]
+        return named.sweep(named.base(self.preset))
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        folder = self.directory / f"{self.name}-{self.preset}"
+        if isinstance(self.what, Sweep):
+            return self.what.jobs(folder)
+        return [Job(self.what, run, folder) for run in self.what.runs()]
+
+    @property
+    def record_file(self) -> Path:
+        return self.directory / f"{self.name}_{self.preset}.json"
+
+    def write(self, records: Iterable[RunRecord]) -> None:
+        """Write the record, from those of all runs in the order of `jobs`."""
+        if isinstance(self.what, Sweep):
+            write_json(self.record_file, run_sweep(self.what, self.directory / f"{self.name}-{self.preset}"))
+        else:
+            write_json(self.record_file, self.what.record(records))
+
+
+def record_missing(
+    preset: str,
+    directory: Path,
+    names: Sequence[str] = (),
+    budget: float | None = None,
+    workers: int = 1,
+    report: Callable[[str], None] = print,
+) -> list[str]:
+    """Record what is missing at a preset, one benchmark after the other, then runs side by side, until time is up.
+
+    Whatever was finished or begun in `directory` by an earlier call is taken up. A run that fails is reported, and the
+    others go on without it; its experiment stays missing.
+
+    Args:
+        preset: "gpu" or "cpu".
+        directory: where runs go, and records, NAME_PRESET.json.
+        names: what to record, in this order; all that is missing if not given.
+        budget: seconds after which runs at hand are saved and left for the next call; None for no limit. A benchmark
+            that has begun is finished.
+        workers: runs trained at a time, on one thread each; they share the GPU.
+        report: takes a line of text whenever something ends.
+
+    Returns:
+        The names that are recorded now, in `directory`.
+
+    Raises:
+        ValueError: a name that is recorded already, or that there is not; the message gives the nearest.
+    """
+    started, left = time.monotonic(), missing(preset)
+    for name in names:
+        if name not in left:
+            raise ValueError(nearest(name, left, f"missing {preset} record"))
+    done = []
+    for name in names or left:
+        file = directory / f"{name}_{preset}.json"
+        if not name.startswith("bench_"):
+            continue
+        if not file.exists():
+            if budget is not None and time.monotonic() - started > budget:
+                return done
+            partial = file.with_suffix(".partial.json")
+            directory.mkdir(parents=True, exist_ok=True)
+            BENCHMARKS[name.removeprefix("bench_")](record=partial)
+            partial.replace(file)
+            report(f"{name}: recorded after {time.monotonic() - started:.0f} s")
+        done.append(name)
+    groups = [_Runs(name, preset, directory) for name in names or left if not name.startswith("bench_")]
+    waiting = [group for group in groups if not group.record_file.exists()]
+    done += [group.name for group in groups if group not in waiting]
+    if waiting:
+        deadline = None if budget is None else started + budget
+        done += _train(waiting, deadline, workers, started, report)
+    return done
+
+
+def _train(
+    groups: list[_Runs], deadline: float | None, workers: int, started: float, report: Callable[[str], None]
+) -> list[str]:
+    # By identity: an experiment's settings can be the same at two points of a sweep.
+    owner = {id(job): group for group in groups for job in group.jobs}
+    records: dict[int, RunRecord] = {}
+    done: list[str] = []
+
+    def ended(job: Job, outcome: RunRecord | BaseException) -> None:
+        group = owner[id(job)]
+        if isinstance(outcome, Exception):
+            report(f"{group.name}/{job.run.name} failed: {type(outcome).__name__}: {outcome}")
+            return
+        if isinstance(outcome, BaseException):
+            raise outcome
+        records[id(job)] = outcome
+        finished = sum(id(other) in records for other in group.jobs)
+        score = next(iter(outcome.scores.values()), None)
+        says = outcome.stopped if score is None else f"{score:.3f}"
+        seconds = time.monotonic() - started
+        report(f"{seconds:.0f} s {group.name} [{finished}/{len(group.jobs)}] {job.run.name}: {says}")
+        if finished == len(group.jobs):
+            group.write(records[id(other)] for other in group.jobs)
+            done.append(group.name)
+            report(f"{seconds:.0f} s {group.name}: recorded in {group.record_file}")
+
+    jobs = [job for group in groups for job in group.jobs]
+    try:
+        with LocalWorkers(min(workers, len(jobs))) as pool:
+            finish(jobs, pool, ended, report, deadline=deadline)
+    except OutOfTimeError:
+        report("Time is up. The same command goes on.")
+    return done

@@ -1,0 +1,91 @@
+"""What is missing, and recording it until time is up."""
+
+import json
+
+import pytest
+
+from relmem_lite import missing as module
+from relmem_lite import recorded
+from relmem_lite.experiments import EXPERIMENTS, run_experiment
+from relmem_lite.missing import ORDER, command, missing, record_missing
+
+NAMES = ("comparison", "sorting")
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Two experiments that are missing at cpu size, which is that of smoke; workers get settings, not presets."""
+    for name in NAMES:
+        monkeypatch.setitem(EXPERIMENTS[name].presets, "cpu", EXPERIMENTS[name].presets["smoke"])
+    have = [name for name in recorded.names() if name not in [f"{name}_cpu" for name in NAMES]]
+    monkeypatch.setattr(recorded, "names", lambda: have)
+
+
+def test_missing_is_what_no_record_is_of_and_what_is_needed_most_comes_first(small):
+    for preset in ("cpu", "gpu"):
+        names = missing(preset)
+        assert {f"{name}_{preset}" for name in names}.isdisjoint(recorded.names())
+        known = [name for name in names if name in ORDER]
+        assert known == [name for name in ORDER if name in names]
+        assert names[: len(known)] == known
+    assert set(NAMES) <= set(missing("cpu"))
+    assert command("bench_scan", "gpu") == "relmem bench scan --record FILE on a GPU"
+    assert command("sweep_port_hyperparameters", "cpu") == "relmem sweep port_hyperparameters --preset cpu"
+    assert command("istree", "gpu") == "relmem run istree --preset gpu"
+
+
+def test_everything_in_the_order_is_there():
+    known = {
+        *EXPERIMENTS,
+        *(f"bench_{name}" for name in module.BENCHMARKS),
+        *(f"sweep_{name}" for name in module.SWEEPS),
+    }
+    assert set(ORDER) <= known
+
+
+def test_time_that_is_up_leaves_the_rest_for_the_next_call_which_records_the_same(small, tmp_path):
+    said = []
+    assert record_missing("cpu", tmp_path / "all", NAMES, budget=1e-6, workers=2, report=said.append) == []
+    assert said[-1] == "Time is up. The same command goes on."
+    assert record_missing("cpu", tmp_path / "all", NAMES, workers=2, report=said.append) == list(NAMES)
+    # A third call finds all of it done.
+    assert record_missing("cpu", tmp_path / "all", NAMES, budget=1e-6) == list(NAMES)
+    for name in NAMES:
+        found = json.loads((tmp_path / "all" / f"{name}_cpu.json").read_text())
+        alone = run_experiment(EXPERIMENTS[name].from_preset("cpu"), tmp_path / name, report=said.append)
+        assert [run["scores"] for run in found["runs"]] == [run["scores"] for run in alone["runs"]]
+        assert json.loads(json.dumps(found["best"])) == json.loads(json.dumps(alone["best"]))
+
+
+def test_a_run_that_fails_is_reported_and_the_others_go_on_without_it(small, tmp_path):
+    experiment = EXPERIMENTS["comparison"].from_preset("cpu")
+    folder = tmp_path / "comparison-cpu" / experiment.runs()[0].name
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text("{}")
+    said = []
+    assert record_missing("cpu", tmp_path, NAMES, workers=1, report=said.append) == ["sorting"]
+    assert any("failed: RecordError" in line for line in said)
+    assert not (tmp_path / "comparison_cpu.json").exists()
+
+
+def test_a_benchmark_is_recorded_once_and_whole(monkeypatch, tmp_path):
+    calls = []
+
+    def benchmark(record):
+        calls.append(record)
+        record.write_text("{}")
+        if len(calls) == 1:
+            raise RuntimeError("stopped half-way")
+
+    monkeypatch.setitem(module.BENCHMARKS, "of_nothing", benchmark)
+    with pytest.raises(RuntimeError):
+        record_missing("cpu", tmp_path, ["bench_of_nothing"])
+    for _ in range(2):
+        assert record_missing("cpu", tmp_path, ["bench_of_nothing"]) == ["bench_of_nothing"]
+    assert len(calls) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["bench_of_nothing_cpu.json"]
+
+
+def test_what_is_recorded_already_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match="no missing cpu record 'bench_scan'"):
+        record_missing("cpu", tmp_path, ["bench_scan"])
