@@ -16,7 +16,7 @@ usage: relmem COMMAND [OPTIONS]
 
 commands:
   relmem list                                 cores, experiments and their recorded results
-  relmem run NAME --preset smoke|cpu|gpu      run an experiment, write its record
+  relmem run NAME --preset PRESET             run an experiment, write its record
   relmem run --missing --budget 9m            record what is not recorded yet, until time is up
   relmem generate RUN --prompt TEXT           let a trained language model go on with a text
   relmem sweep NAME --over SETTING=VALUES     run an experiment at many points of its settings, write one table
@@ -25,8 +25,8 @@ commands:
   relmem --version                            print the version
 
 Names are those that `relmem list` prints. A preset is a size: smoke takes seconds and only shows that it works, cpu
-takes minutes to hours, gpu is the paper's; smoke if not given. Runs go to the folder runs/; the same command goes on
-with what was interrupted there. To begin: relmem run nth_farthest
+takes minutes to hours, gpu minutes to hours on a GPU, paper is a paper's size; smoke if not given. Runs go to the
+folder runs/; the same command goes on with what was interrupted there. To begin: relmem run nth_farthest
 
 Add --help to a command, or to `relmem run NAME`, for its settings.
 """
@@ -162,7 +162,7 @@ def _run(arguments: list[str]) -> None:
         _run_missing([argument for argument in arguments if argument != "--missing"])
         return
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: relmem run NAME [--preset smoke|cpu|gpu] [--directory DIR] [SETTINGS]")
+        print("usage: relmem run NAME [--preset smoke|cpu|gpu|paper] [--directory DIR] [SETTINGS]")
         print("       relmem run --missing [NAME ...] [--preset cpu|gpu] [--budget TIME] [--workers N]")
         print("\nNAME is one of:")
         for name, experiment in EXPERIMENTS.items():
@@ -195,7 +195,7 @@ def _run_missing(arguments: list[str]) -> None:
 
     def read(
         names: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
-        preset: Literal["cpu", "gpu"] | None = None,
+        preset: Literal["cpu", "gpu", "paper"] | None = None,
         budget: str | None = None,
         workers: int | None = None,
         directory: Path = Path("runs"),
@@ -253,7 +253,9 @@ def _sweep(arguments: list[str]) -> None:
     from relmem_lite.training.processes import launched_by_torchrun
 
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: relmem sweep NAME [--preset smoke|cpu|gpu] [--over SETTING=VALUES ...] [OPTIONS] [SETTINGS]")
+        print(
+            "usage: relmem sweep NAME [--preset smoke|cpu|gpu|paper] [--over SETTING=VALUES ...] [OPTIONS] [SETTINGS]"
+        )
         print("\nNAME is an experiment, or a sweep whose points are settled:")
         for name, sweep in SWEEPS.items():
             print(f"  {name:20} {sweep.about}")

@@ -38,7 +38,9 @@ def missing(preset: str) -> list[str]:
 
     That is EXPERIMENT, sweep_NAME, and bench_NAME where benchmarks are recorded by device (cpu and gpu).
     """
-    benchmarks = [f"bench_{name}" for name, run in BENCHMARKS.items() if "record" in signature(run).parameters]
+    benchmarks = []
+    if preset in ("cpu", "gpu"):
+        benchmarks = [f"bench_{name}" for name, run in BENCHMARKS.items() if "record" in signature(run).parameters]
     sweeps = [f"sweep_{name}" for name, sweep in SWEEPS.items() if preset in sweep.presets]
     experiments = [name for name, experiment in EXPERIMENTS.items() if preset in experiment.presets]
     have = set(recorded.names())

@@ -8,6 +8,7 @@ from relmem_lite.models import num_parameters
 SMOKE = IsTreeExperiment.from_preset("smoke")
 CPU = IsTreeExperiment.from_preset("cpu")
 GPU = IsTreeExperiment.from_preset("gpu")
+PAPER = IsTreeExperiment.from_preset("paper")
 
 
 def test_every_model_meets_every_format_and_is_scored_by_what_it_writes(tmp_path):
@@ -51,17 +52,17 @@ def test_a_model_is_blocks_of_its_cores_with_a_convolution_before_each():
     assert all(block.convolution.window == 4 for block in model.core.blocks)
 
 
-@pytest.mark.parametrize("experiment", [CPU, GPU], ids=["cpu", "gpu"])
+@pytest.mark.parametrize("experiment", [CPU, GPU, PAPER], ids=["cpu", "gpu", "paper"])
 def test_all_have_about_equally_many_parameters(experiment):
     experiment = replace(experiment, formats=("direct",), format_steps=(), format_batch_sizes=())
     for point in experiment.contestants().values():
         assert num_parameters(experiment.model(**point)) == pytest.approx(experiment.parameters, rel=0.1), point
 
 
-def test_the_gpu_preset_has_the_sizes_of_the_paper():
-    layers = [len(names.split("+")) for names in GPU.models]
+def test_the_paper_preset_has_the_sizes_of_the_paper():
+    layers = [len(names.split("+")) for names in PAPER.models]
     assert layers == [16, 8, 13]
-    assert GPU.num_nodes == (32, 64)
+    assert PAPER.num_nodes == (32, 64)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class Experiment(TrainingBudget):
     presets: ClassVar[dict[str, dict]]
 
     preset: str = "smoke"
-    """Where the other settings start from, smoke (seconds), cpu (minutes) or gpu (the paper's size)."""
+    """Where the other settings start from, smoke (seconds), cpu (minutes), gpu (minutes on one) or paper (its size)."""
     learning_rates: tuple[float, ...] = (1e-3,)
     """Step sizes of Adam that every contestant is tried with; the best for each is chosen on held-out samples."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -80,6 +80,11 @@ class Experiment(TrainingBudget):
         if preset not in cls.presets:
             raise ValueError(nearest(preset, list(cls.presets), "preset"))
         return cls(preset=preset, **cls.presets[preset])
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether runs are trained on one of NVIDIA's GPUs, where a core may replay its passes as CUDA graphs."""
+        return self.accelerator in ("auto", "cuda") and torch.cuda.is_available()
 
     def contestants(self) -> dict[str, dict]:
         """Return the title of each contestant and its point: the plain values that set it apart from the others."""

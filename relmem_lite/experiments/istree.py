@@ -38,10 +38,21 @@ class IsTreeExperiment(Experiment):
             "eval_samples": 192,
             "learning_rates": (1e-3, 3e-3),
             "stop_at": 0.99,
-            "accelerator": "cpu",
+        },
+        # The parameters of the smallest models of Wen et al. 2024, section 5.
+        "gpu": {
+            "num_nodes": (32,),
+            "parameters": 500_000,
+            "steps": 3000,
+            "format_steps": (1000, 3000, 1500),
+            "format_batch_sizes": (64, 64, 32),
+            "eval_every": 1000,
+            "eval_samples": 256,
+            "learning_rates": (1e-3,),
+            "stop_at": 0.995,
         },
         # Wen et al. 2024, section 5: the smallest of its three sizes, with Mamba as the RNN.
-        "gpu": {
+        "paper": {
             "models": ("+".join(["mamba"] * 16), "+".join(["attention"] * 8), "+".join(["mamba"] * 12 + ["attention"])),
             "num_nodes": (32, 64),
             "parameters": 500_000,

@@ -58,16 +58,18 @@ class LanguageModelExperiment(Experiment):
             "expansion": 2,
             "dropout": 0.2,
             "time": 256,
-            "steps": 5000,
+            "steps": 2500,
             "batch_size": 64,
             "weight_decay": 0.1,
             "clip": 0.25,
-            "eval_every": 25,
+            "eval_every": 50,
             "eval_samples": 1_000_000,
             # Soon after the best step, since the last one's weights are what is tested.
-            "patience": 8,
+            "patience": 4,
+            "precision": "bf16-mixed",
         },
     }
+    presets["paper"] = presets["gpu"] | {"steps": 5000, "eval_every": 25, "patience": 8, "precision": "32-true"}
 
     batch_size: int = 32
     """Streams that the training text is cut into and read in at once, over all processes together (B)."""
@@ -195,6 +197,7 @@ class LanguageModelExperiment(Experiment):
             head_size=max(1, width // self.num_heads),
             key_size=self.key_size,
             mlp_layers=self.mlp_layers,
+            replay=self.on_gpu,
         )
 
 

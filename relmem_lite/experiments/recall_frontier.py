@@ -39,9 +39,20 @@ class RecallFrontierExperiment(Experiment):
             "eval_samples": 128,
             "learning_rates": (3e-3, 1e-2),
             "stop_at": 0.998,
-            "accelerator": "cpu",
         },
         "gpu": {
+            "pairs": (16, 64),
+            "parameters": (250_000,),
+            "num_keys": 128,
+            "num_values": 128,
+            "steps": 1500,
+            "batch_size": 256,
+            "eval_every": 250,
+            "eval_samples": 1024,
+            "learning_rates": (1e-3, 3e-3),
+            "stop_at": 0.999,
+        },
+        "paper": {
             "pairs": (4, 8, 16, 32, 64, 128, 256),
             "parameters": (60_000, 250_000, 1_000_000),
             "num_keys": 512,
@@ -101,7 +112,7 @@ class RecallFrontierExperiment(Experiment):
         return Recall(pairs, self.num_keys, self.num_values, curriculum=self.curriculum)
 
     def model(self, core: str, pairs: int, parameters: int) -> SequenceModel:
-        return tower_model(core, self.depth, self.task(pairs), parameters)
+        return tower_model(core, self.depth, self.task(pairs), parameters, replay=self.on_gpu)
 
     def tests(self, pairs: int, **point) -> dict[str, Recall]:
         fewer = [2**power for power in range(2, 20) if 2**power < pairs]

@@ -79,6 +79,8 @@ def environment(device: torch.device) -> dict:
         "numpy": np.__version__,
         "relmem_lite": __version__,
         "commit": _commit(),
+        # "highest" is float32 throughout; with "high" a GPU's matrix units take TF32, with 10 bits of fraction.
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }
 
 
