@@ -71,8 +71,18 @@ class SequenceModel(nn.Module):
 
     def loss(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Return the mean cross-entropy over a batch's marked steps, in nats, and the core's state."""
-        logits, state = self(batch.inputs, state, batch.mask)
-        return cross_entropy(logits, batch.targets[batch.mask]), state
+        if batch.mask.device.type == "cpu":
+            logits, state = self(batch.inputs, state, batch.mask)
+            return cross_entropy(logits, batch.targets[batch.mask]), state
+        return self._loss_of_all(batch, state)
+
+    def _loss_of_all(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
+        """The same by a product with the mask: to select, the CPU would wait for the GPU to count what is marked."""
+        logits, state = self(batch.inputs, state)
+        targets = batch.targets.masked_fill(~batch.mask, 0)
+        losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+        mask = batch.mask.flatten()
+        return (losses * mask).sum() / mask.sum(), state
 
 
 class CausalConvolution(Core):

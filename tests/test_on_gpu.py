@@ -3,11 +3,14 @@
 import pytest
 import torch
 from every_core import CORES, make_core, make_inputs, make_state, map_state
-from small_run import small_model, small_train
+from small_run import small_model, small_settings, small_train
 from test_core_contract import ROUNDINGS, results, run_in_chunks, run_step_by_step, run_whole
 from test_scan import draw, everything, plainly, roundings
 
+from relmem_lite.models import stacked_model
 from relmem_lite.scans import METHODS, available_methods, scan
+from relmem_lite.tasks import IsTree, NthFarthest, Recall, StateTracking
+from relmem_lite.training import graphed, loop, train
 
 DEVICE = "cuda"
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -80,6 +83,34 @@ def test_training_learns(precision):
     )  # fmt: skip
     assert record.curve[-1]["loss"] < 0.8 * record.curve[0]["loss"]
     assert record.environment["device"] == DEVICE
+
+
+GRAPHED = {
+    "lstm": (Recall(4, 16, 8), ["lstm"]),
+    "relational memory": (NthFarthest(4, 2), ["relational_memory"]),
+    "hybrid, growing": (Recall(8, 16, 8, curriculum="growing"), ["min_gru", "attention"]),
+    "mamba, padded": (IsTree(5, "chain_of_thought"), ["mamba"]),
+    "gru, state tracking": (StateTracking("s3", 9), ["gru", "linear_attention"]),
+}
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("name", GRAPHED)
+def test_steps_replayed_as_graphs_learn_what_steps_learn(name, precision, monkeypatch):
+    task, cores = GRAPHED[name]
+    settings = small_settings(steps=30, eval_every=5, accelerator=DEVICE, precision=precision, learning_rate=3e-3)
+    losses, captured = [], []
+    capture = graphed._capture
+    monkeypatch.setattr(graphed, "_capture", lambda function: captured.append(1) or capture(function))
+    for replayed in (False, True):
+        if not replayed:
+            monkeypatch.setattr(loop, "_can_capture", lambda *_: False)
+        torch.manual_seed(0)
+        record = train(stacked_model(cores, task, 3000), task, settings, progress=False)
+        losses.append([point["loss"] for point in record.curve])
+        monkeypatch.setattr(loop, "_can_capture", lambda *_: True)
+    assert captured
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3 if precision == "32-true" else 3e-2)
 
 
 def _quiet_model():

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-MOST_SHAPES = 8
+MOST_SHAPES = 4
 """How many shapes are captured: each keeps the memory of a whole forward and backward pass."""
 
 

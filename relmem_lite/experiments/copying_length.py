@@ -90,7 +90,7 @@ class CopyingLengthExperiment(Experiment):
         return StringCopying(self.length, 1, self.num_letters)
 
     def model(self, core: str) -> SequenceModel:
-        return tower_model(core, self.depth, self.task(), self.parameters, replay=self.on_gpu)
+        return tower_model(core, self.depth, self.task(), self.parameters)
 
     def tests(self, **point) -> dict[str, StringCopying]:
         return {f"accuracy_at_{length}": StringCopying(length, None, self.num_letters) for length in self.test_lengths}

@@ -112,7 +112,7 @@ class RecallFrontierExperiment(Experiment):
         return Recall(pairs, self.num_keys, self.num_values, curriculum=self.curriculum)
 
     def model(self, core: str, pairs: int, parameters: int) -> SequenceModel:
-        return tower_model(core, self.depth, self.task(pairs), parameters, replay=self.on_gpu)
+        return tower_model(core, self.depth, self.task(pairs), parameters)
 
     def tests(self, pairs: int, **point) -> dict[str, Recall]:
         fewer = [2**power for power in range(2, 20) if 2**power < pairs]

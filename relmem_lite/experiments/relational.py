@@ -39,7 +39,7 @@ class RelationalExperiment(Experiment):
 
         def relational_memory() -> SequenceModel:
             sizes = {"num_slots": self.num_slots, "num_heads": self.num_heads, "head_size": self.head_size}
-            return around(RelationalMemory(self.core_inputs(task), **sizes, replay=self.on_gpu))
+            return around(RelationalMemory(self.core_inputs(task), **sizes))
 
         if core == "relational_memory":
             return relational_memory()

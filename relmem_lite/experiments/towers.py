@@ -1,9 +1,7 @@
 """Towers: stacks of cores that an experiment compares by name, such as "lstm" or "min_gru+attention"."""
 
-from functools import partial
-
 from relmem_lite.core import Core
-from relmem_lite.cores import CORES, LSTM, RelationalMemory
+from relmem_lite.cores import CORES, LSTM
 from relmem_lite.experiments.experiment import some
 from relmem_lite.models import SequenceModel, stacked_model
 from relmem_lite.tasks import Task
@@ -25,18 +23,10 @@ def tower(name: str, depth: int) -> list[str]:
     return names if len(names) > 1 else names * depth
 
 
-def tower_model(name: str, depth: int, task: Task, parameters: int, replay: bool = False) -> SequenceModel:
-    """Return a model for a task: the blocks of `tower`, at about so many parameters in all.
-
-    With `replay`, relational memories replay their passes on a GPU.
-    """
-    own = {"lstm": _open_lstm, "relational_memory": partial(_relational_memory, replay=replay)}
-    made = [own.get(core, core) for core in tower(name, depth)]
+def tower_model(name: str, depth: int, task: Task, parameters: int) -> SequenceModel:
+    """Return a model for a task: the blocks of `tower`, at about so many parameters in all."""
+    made = [_open_lstm if core == "lstm" else core for core in tower(name, depth)]
     return stacked_model(made, task, parameters)
-
-
-def _relational_memory(width: int, replay: bool) -> Core:
-    return RelationalMemory.of_width(width, width, replay=replay)
 
 
 def _open_lstm(width: int) -> Core:

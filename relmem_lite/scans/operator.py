@@ -23,19 +23,22 @@ def scan_with(name: str, a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
     return _Scan.apply(a.contiguous(), b.contiguous(), h0.contiguous(), name)
 
 
-# Operators of torch's own are opaque to torch.compile, which would otherwise trace into the kernels.
-@torch.library.custom_op("relmem_lite::scan", mutates_args=())
-def _forward(a: Tensor, b: Tensor, h0: Tensor, name: str) -> Tensor:
+def _states(a: Tensor, b: Tensor, h0: Tensor, name: str) -> Tensor:
     h = torch.empty(b.shape, dtype=b.dtype, device=b.device)
     kernel(name).forward(a.contiguous(), b.contiguous(), h0.contiguous(), h)
     return h
 
 
-@torch.library.custom_op("relmem_lite::scan_backward", mutates_args=())
-def _backward(a: Tensor, h: Tensor, h0: Tensor, grad: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
+def _gradients(a: Tensor, h: Tensor, h0: Tensor, grad: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
     gradients = torch.empty_like(h), torch.empty_like(h), torch.empty_like(h0)
     kernel(name).backward(a.contiguous(), h.contiguous(), h0.contiguous(), grad.contiguous(), *gradients)
     return gradients
+
+
+# Operators of torch's own are opaque to torch.compile, which would otherwise trace into the kernels. To call one takes
+# a hundred microseconds, so that nobody else does.
+_forward = torch.library.custom_op("relmem_lite::scan", _states, mutates_args=())
+_backward = torch.library.custom_op("relmem_lite::scan_backward", _gradients, mutates_args=())
 
 
 @_forward.register_fake
@@ -52,7 +55,7 @@ def _(a, h, h0, grad, name):
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(a: Tensor, b: Tensor, h0: Tensor, name: str) -> Tensor:
-        return _forward(a, b, h0, name)
+        return (_forward if torch.compiler.is_compiling() else _states)(a, b, h0, name)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -72,7 +75,7 @@ class _Scan(torch.autograd.Function):
 class _ScanBackward(torch.autograd.Function):
     @staticmethod
     def forward(a: Tensor, h: Tensor, h0: Tensor, grad: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
-        return _backward(a, h, h0, grad, name)
+        return (_backward if torch.compiler.is_compiling() else _gradients)(a, h, h0, grad, name)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from relmem_lite.core import Core, State
 from relmem_lite.models import SequenceModel, num_parameters
 from relmem_lite.tasks import Batch, Task
 from relmem_lite.training.checkpoint import Progress, difference, load_latest, save_checkpoint
+from relmem_lite.training.graphed import GraphedStep
 from relmem_lite.training.processes import ctrl_c_waits, make_fabric, take_ctrl_c
 from relmem_lite.training.record import RecordError, RunRecord, describe, environment
 from relmem_lite.training.settings import TrainingSettings
@@ -151,10 +153,11 @@ def _train(
     tests: dict[str, Task],
     progress: bool,
 ) -> RunRecord:
-    # One kernel in place of dozens; in 16-mixed it would undo the scaling by itself, where no clipping can follow it.
+    # One kernel for all weights. In 16-mixed it would undo the scaling by itself, and leave nothing to clip.
     fused = fabric.device.type == "cuda" and settings.precision != "16-mixed"
+    on_gpu = {"fused": True, "capturable": True} if fused else {}
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused or None
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, **on_gpu
     )
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     wrapped.mark_forward_method("loss")
@@ -168,6 +171,10 @@ def _train(
     validation = draw(task, settings.eval_samples, fabric.device, VALIDATION)
     batches = _batches(task, settings, fabric.device, done.step)
     state = _share_of_state(fabric, model.core, done.state)
+    graphed = None
+    if _can_capture(fabric, task, settings):
+        take_step = partial(_whole_step, fabric, wrapped, wrapped_optimizer, settings)
+        graphed = GraphedStep(take_step, model.core.max_time)
     started = time.perf_counter() - done.seconds
 
     def save() -> None:
@@ -181,7 +188,10 @@ def _train(
     with _progress_bar(settings, done, progress and fabric.is_global_zero) as bar, _interruptible() as interrupted:
         while (stopped := _stopped(done, settings, task)) is None:
             batch, start = next(batches), state if task.goes_on(done.step) else None
-            loss, state = _training_step(fabric, wrapped, wrapped_optimizer, batch, start, settings, done.step)
+            if graphed is None:
+                loss, state = _training_step(fabric, wrapped, wrapped_optimizer, batch, start, settings, done.step)
+            else:
+                loss = _graphed_step(graphed, batch, settings, done.step)
             done.step += 1
             done.loss_sum += loss
             done.loss_count += 1
@@ -246,6 +256,33 @@ def _training_step(
         raise TrainingDivergedError(_divergence(reported, float(norm), step, settings))
     optimizer.step()
     return reported, model.core.carry_over(state)
+
+
+def _can_capture(fabric: "Fabric", task: Task, settings: TrainingSettings) -> bool:
+    """Say whether steps may be replayed: one process on a GPU, no scaling of the loss, and no state carried over."""
+    on_one_gpu = fabric.device.type == "cuda" and fabric.world_size == 1
+    return on_one_gpu and settings.precision != "16-mixed" and type(task).goes_on is Task.goes_on
+
+
+def _whole_step(
+    fabric: "Fabric", model: nn.Module, optimizer: torch.optim.Optimizer, settings: TrainingSettings, batch: Batch
+) -> Tensor:
+    """Take a step without a look at its numbers: the loss and the gradient's norm, (2,), on the device."""
+    loss, _ = model.loss(batch, None)
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    limit = math.inf if settings.clip is None else settings.clip
+    norm = fabric.clip_gradients(model, optimizer, max_norm=limit, error_if_nonfinite=False)
+    optimizer.step()
+    return torch.stack([loss.detach().float(), norm.detach().float()])
+
+
+def _graphed_step(graphed: GraphedStep, batch: Batch, settings: TrainingSettings, step: int) -> float:
+    torch.manual_seed(_seed(NOISE, settings.seed, step, 0))
+    loss, norm = graphed(batch).tolist()
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise TrainingDivergedError(_divergence(loss, norm, step, settings))
+    return loss
 
 
 def _share(batch: Batch, fabric: "Fabric") -> tuple[Batch, float | Tensor]:
