@@ -52,24 +52,29 @@ class LanguageModelExperiment(Experiment):
                 "mamba+mamba+mamba",
                 "attention+attention+attention",
                 "lstm+lstm+lstm",
-                "relational_memory",
             ),
             "parameters": 4_470_000,
             "expansion": 2,
             "dropout": 0.2,
             "time": 256,
-            "steps": 2500,
+            "steps": 2000,
             "batch_size": 64,
             "weight_decay": 0.1,
             "clip": 0.25,
-            "eval_every": 50,
+            "eval_every": 100,
             "eval_samples": 1_000_000,
             # Soon after the best step, since the last one's weights are what is tested.
-            "patience": 4,
+            "patience": 2,
             "precision": "bf16-mixed",
         },
     }
-    presets["paper"] = presets["gpu"] | {"steps": 5000, "eval_every": 25, "patience": 8, "precision": "32-true"}
+    presets["paper"] = presets["gpu"] | {
+        "cores": (*presets["gpu"]["cores"], "relational_memory"),
+        "steps": 5000,
+        "eval_every": 25,
+        "patience": 8,
+        "precision": "32-true",
+    }
 
     batch_size: int = 32
     """Streams that the training text is cut into and read in at once, over all processes together (B)."""
