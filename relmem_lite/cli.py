@@ -100,7 +100,6 @@ def _explains_itself(error: Exception) -> bool:
 
 
 def _list(arguments: list[str]) -> None:
-    from relmem_lite import recorded
     from relmem_lite.bench import BENCHMARKS
     from relmem_lite.cores import CORES
     from relmem_lite.experiments import EXPERIMENTS, SWEEPS
@@ -120,27 +119,31 @@ def _list(arguments: list[str]) -> None:
     for name, core in CORES.items():
         print(f"  {name:20} {_first_sentence(core)}")
     print("\nexperiments: relmem run NAME --preset PRESET")
-    have = set(recorded.names())
     for name, experiment in EXPERIMENTS.items():
         print(f"  {name:20} {_first_sentence(experiment)}")
         for preset in experiment.presets:
             if preset != "smoke":
-                print(f"  {'':20}   {preset}: {'recorded' if f'{name}_{preset}' in have else 'not recorded yet'}")
+                print(f"  {'':20}   {preset}: {_recorded_state(f'{name}_{preset}')}")
     print("\nsweeps: relmem sweep NAME --preset PRESET, or any experiment with --over SETTING=VALUES")
     for name, sweep in SWEEPS.items():
         print(f"  {name:20} {sweep.about}")
         for preset in sweep.presets:
             if preset != "smoke":
-                state = "recorded" if f"sweep_{name}_{preset}" in have else "not recorded yet"
-                print(f"  {'':20}   {preset}: {state}")
+                print(f"  {'':20}   {preset}: {_recorded_state(f'sweep_{name}_{preset}')}")
     print("\nbenchmarks: relmem bench NAME")
     for name, benchmark in BENCHMARKS.items():
         print(f"  {name:20} {_first_sentence(benchmark)}")
         if "record" in signature(benchmark).parameters:
             for device in ("cpu", "gpu"):
-                state = "recorded" if f"bench_{name}_{device}" in have else "not recorded yet"
-                print(f"  {'':20}   {device}: {state}")
+                print(f"  {'':20}   {device}: {_recorded_state(f'bench_{name}_{device}')}")
     print("\ncorpora: relmem data")
+
+
+def _recorded_state(name: str) -> str:
+    from relmem_lite import recorded
+
+    left = recorded.missing_runs(name)
+    return "not recorded yet" if left is None else f"recorded, but for {left} runs" if left else "recorded"
 
 
 def _list_missing() -> None:

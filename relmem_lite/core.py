@@ -80,7 +80,7 @@ class Core(nn.Module):
     def initial_state(self, batch_size: int) -> State:
         """Return the state before the first step, for `batch_size` sequences: zeros unless the core says otherwise."""
         batch_size = positive_int("batch_size", batch_size)
-        parameter = _first_parameter(self)
+        parameter = _reference(self)
         return self._state(
             [parameter.new_zeros(batch_size, *_at(shape, time=0)) for shape in self.state_shapes.values()]
         )
@@ -145,7 +145,7 @@ class Core(nn.Module):
             raise ValueError(
                 f"{name} got inputs of shape {tuple(inputs.shape)}: the {what}. Give at least one step of one sequence."
             )
-        parameter = _first_parameter(self)
+        parameter = _reference(self)
         _check_kind(name, "input", inputs, parameter)
         if true_somewhere(inputs.isnan()):
             position = tuple(inputs.isnan().nonzero()[0].tolist())
@@ -180,6 +180,17 @@ class Core(nn.Module):
                     "or None to start afresh."
                 )
             _check_kind(name, f"state ({part})", tensor, parameter)
+
+
+def _reference(core: Core) -> Tensor:
+    """Return a parameter, which says what dtype and device the core's states have."""
+    parameter = _first_parameter(core)
+    if parameter is None:
+        raise TypeError(
+            f"{type(core).__name__} has no parameters, so that nothing says which dtype and device its states have: "
+            "give it at least one, which need not learn, such as nn.Parameter(torch.zeros(()), requires_grad=False)."
+        )
+    return parameter
 
 
 def _first_parameter(module: nn.Module) -> Tensor | None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Generator, Tensor, nn
 
-from relmem_lite.core import Core, State, positive_int
+from relmem_lite.core import Core, State, positive_int, true_somewhere
 
 Writer = Callable[[Tensor], Tensor]
 """Somebody who writes next to the model: tokens so far (B, T) to the next ones (B,), -1 where the model chooses."""
@@ -105,6 +105,8 @@ def _next_tokens(
 ) -> Tensor:
     if not len(tokens):
         return tokens[:, 0]
+    if true_somewhere(logits.isnan()):
+        raise ValueError(f"The model's scores after {tokens.shape[1]} tokens are NaN: did its training diverge?")
     temperature, top_k, generator = choice
     if writer is None:
         return choose(logits, temperature, top_k, generator)

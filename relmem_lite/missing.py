@@ -1,5 +1,6 @@
 """What is not recorded yet, in the order in which the book needs it, and recording it within a budget of time."""
 
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ ORDER = (
 
 
 def missing(preset: str) -> list[str]:
-    """Return what is not recorded at a preset, as `relmem_lite.recorded` names it, what is needed most first.
+    """Return what is not recorded at a preset, or lacks runs, as `recorded` names it, the most needed first.
 
     That is EXPERIMENT, sweep_NAME, and bench_NAME where benchmarks are recorded by device (cpu and gpu).
     """
@@ -43,8 +44,7 @@ def missing(preset: str) -> list[str]:
         benchmarks = [f"bench_{name}" for name, run in BENCHMARKS.items() if "record" in signature(run).parameters]
     sweeps = [f"sweep_{name}" for name, sweep in SWEEPS.items() if preset in sweep.presets]
     experiments = [name for name, experiment in EXPERIMENTS.items() if preset in experiment.presets]
-    have = set(recorded.names())
-    names = [name for name in [*benchmarks, *experiments, *sweeps] if f"{name}_{preset}" not in have]
+    names = [name for name in [*benchmarks, *experiments, *sweeps] if recorded.missing_runs(f"{name}_{preset}") != 0]
     return sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
 
@@ -82,8 +82,22 @@ class _Runs:
     def record_file(self) -> Path:
         return self.directory / f"{self.name}_{self.preset}.json"
 
+    @property
+    def is_done(self) -> bool:
+        return self.record_file.exists() and "missing_runs" not in json.loads(self.record_file.read_text())
+
+    def take_up(self) -> None:
+        """Put the runs of a record that lacks others where the others will go."""
+        if recorded.missing_runs(f"{self.name}_{self.preset}"):
+            done = [RunRecord(**run) for run in recorded.load(self.name, self.preset)["runs"]]
+            for job in self.jobs:
+                file = job.directory / job.run.name / "record.json"
+                for record in done:
+                    if record.run["labels"] == job.experiment.labels(job.run) and not file.exists():
+                        record.save(file)
+
     def write(self, records: Iterable[RunRecord]) -> None:
-        """Write the record, from those of all runs in the order of `jobs`."""
+        """Write the record, from those of the runs that are done, in the order of `jobs`."""
         if isinstance(self.what, Sweep):
             write_json(self.record_file, run_sweep(self.what, self.directory / f"{self.name}-{self.preset}"))
         else:
@@ -100,8 +114,9 @@ def record_missing(
 ) -> list[str]:
     """Record what is missing at a preset, one benchmark after the other, then runs side by side, until time is up.
 
-    Whatever was finished or begun in `directory` by an earlier call is taken up. A run that fails is reported, and the
-    others go on without it; its experiment stays missing.
+    Whatever was finished or begun in `directory` by an earlier call is taken up, and the runs of a record that lacks
+    others. A run that fails is reported, and the others go on without it. An experiment that is not done when time is
+    up is recorded too, as far as it has come, and stays missing.
 
     Args:
         preset: "gpu" or "cpu".
@@ -113,7 +128,7 @@ def record_missing(
         report: takes a line of text whenever something ends.
 
     Returns:
-        The names that are recorded now, in `directory`.
+        The names that are recorded now, whole, in `directory`.
 
     Raises:
         ValueError: a name that is recorded already, or that there is not; the message gives the nearest.
@@ -137,8 +152,10 @@ def record_missing(
             report(f"{name}: recorded after {time.monotonic() - started:.0f} s")
         done.append(name)
     groups = [_Runs(name, preset, directory) for name in names or left if not name.startswith("bench_")]
-    waiting = [group for group in groups if not group.record_file.exists()]
+    waiting = [group for group in groups if not group.is_done]
     done += [group.name for group in groups if group not in waiting]
+    for group in waiting:
+        group.take_up()
     if waiting:
         deadline = None if budget is None else started + budget
         done += _train(waiting, deadline, workers, started, report)
@@ -177,4 +194,9 @@ def _train(
             finish(jobs, pool, ended, report, deadline=deadline)
     except OutOfTimeError:
         report("Time is up. The same command goes on.")
+    for group in groups:
+        found = [records[id(job)] for job in group.jobs if id(job) in records]
+        if found and group.name not in done and not isinstance(group.what, Sweep):
+            group.write(found)
+            report(f"{group.name}: {len(found)} of {len(group.jobs)} runs in {group.record_file}")
     return done

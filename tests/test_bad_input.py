@@ -16,6 +16,7 @@ from relmem_lite import (
     SLSTM,
     SRU,
     CausalAttention,
+    Core,
     LinearAttention,
     LSTMState,
     Mamba,
@@ -328,3 +329,17 @@ def test_weights_of_other_sizes_are_refused():
     for size, value in (("head_size", 4), ("num_heads", 3), ("key_size", 2)):
         with pytest.raises(RuntimeError, match=r"qkv\.weight"):
             RelationalMemory(**RELATIONAL | {size: value}).load_state_dict(weights)
+
+
+def test_a_core_without_parameters_says_what_it_lacks():
+    class Sum(Core):
+        def __init__(self):
+            super().__init__(4, 4, {"sum": (4,)})
+
+        def step(self, input, state=None):
+            state = self._checked(input, state, "BI") + input
+            return state, state
+
+    for use in (lambda core: core.initial_state(2), lambda core: core(torch.zeros(2, 3, 4))):
+        with pytest.raises(TypeError, match="Sum has no parameters"):
+            use(Sum())

@@ -353,3 +353,11 @@ def test_a_step_reads_features_where_the_model_does():
     assert torch.allclose(model.step(inputs[:, 0])[0], logits[:, 0], atol=1e-6)
     assert isinstance(model.core, Core)
     assert model.step(inputs[:, 1], state)[0].shape == (2, 5)
+
+
+def test_scores_that_are_nan_are_not_taken_for_the_first_token():
+    model = gru_model()
+    with torch.no_grad():
+        model.head[-1].bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match="scores after 3 tokens are NaN"):
+        generate(model, prompts_of(2, 3), max_tokens=2)

@@ -8,6 +8,7 @@ from relmem_lite import missing as module
 from relmem_lite import recorded
 from relmem_lite.experiments import EXPERIMENTS, run_experiment
 from relmem_lite.missing import ORDER, command, missing, record_missing
+from relmem_lite.training import RunRecord
 
 NAMES = ("comparison", "sorting")
 
@@ -16,15 +17,15 @@ NAMES = ("comparison", "sorting")
 def small(monkeypatch):
     """Two experiments that are missing at cpu size, which is that of smoke; workers get settings, not presets."""
     for name in NAMES:
-        monkeypatch.setitem(EXPERIMENTS[name].presets, "cpu", EXPERIMENTS[name].presets["smoke"])
-    have = [name for name in recorded.names() if name not in [f"{name}_cpu" for name in NAMES]]
-    monkeypatch.setattr(recorded, "names", lambda: have)
+        monkeypatch.setitem(EXPERIMENTS[name].presets, "cpu", EXPERIMENTS[name].presets["smoke"] | {"seeds": (0, 1)})
+    found, hidden = recorded.missing_runs, [f"{name}_cpu" for name in NAMES]
+    monkeypatch.setattr(recorded, "missing_runs", lambda name: None if name in hidden else found(name))
 
 
 def test_missing_is_what_no_record_is_of_and_what_is_needed_most_comes_first(small):
     for preset in ("cpu", "gpu"):
         names = missing(preset)
-        assert {f"{name}_{preset}" for name in names}.isdisjoint(recorded.names())
+        assert all(recorded.missing_runs(f"{name}_{preset}") != 0 for name in names)
         known = [name for name in names if name in ORDER]
         assert known == [name for name in ORDER if name in names]
         assert names[: len(known)] == known
@@ -65,7 +66,26 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on_without_it(small, tmp
     said = []
     assert record_missing("cpu", tmp_path, NAMES, workers=1, report=said.append) == ["sorting"]
     assert any("failed: RecordError" in line for line in said)
-    assert not (tmp_path / "comparison_cpu.json").exists()
+    partial = json.loads((tmp_path / "comparison_cpu.json").read_text())
+    assert partial["missing_runs"] == [experiment.runs()[0].name]
+    assert [run["run"]["labels"] for run in partial["runs"]] == [
+        experiment.labels(run) for run in experiment.runs()[1:]
+    ]
+
+
+def test_a_record_that_lacks_runs_is_missing_and_gone_on_with(small, tmp_path, monkeypatch):
+    experiment = EXPERIMENTS["comparison"].from_preset("cpu")
+    whole = run_experiment(experiment, tmp_path / "alone", report=lambda line: None)
+    partial = experiment.record(RunRecord(**run) for run in whole["runs"][1:])
+    monkeypatch.setattr(recorded, "missing_runs", lambda name: len(partial["missing_runs"]))
+    monkeypatch.setattr(recorded, "load", lambda *_: json.loads(json.dumps(partial)))
+    assert "comparison" in missing("cpu")
+    assert record_missing("cpu", tmp_path / "on", ["comparison"], report=lambda line: None) == ["comparison"]
+    found = json.loads((tmp_path / "on" / "comparison_cpu.json").read_text())
+    assert "missing_runs" not in found
+    # Those that were there are as they were, to the second.
+    assert found["runs"][1:] == json.loads(json.dumps(whole["runs"][1:]))
+    assert found["runs"][0]["scores"] == whole["runs"][0]["scores"]
 
 
 def test_a_benchmark_is_recorded_once_and_whole(monkeypatch, tmp_path):

@@ -24,7 +24,8 @@ def test_a_record_is_of_the_experiment_as_it_stands(name):
     later = {name: defaults[name] for name in settings.keys() - record["settings"].keys()}
     assert (record["settings"] | later).items() >= settings.items()
     as_it_stands = EXPERIMENTS[experiment].from_preset(preset)
-    assert [run["run"]["labels"] for run in record["runs"]] == [as_it_stands.labels(run) for run in as_it_stands.runs()]
+    there = [run for run in as_it_stands.runs() if run.name not in record.get("missing_runs", ())]
+    assert [run["run"]["labels"] for run in record["runs"]] == [as_it_stands.labels(run) for run in there]
     runs = [RunRecord(**run) for run in record["runs"]]
     rebuilt = as_it_stands.record(runs)
     assert rebuilt["best"].keys() == record["best"].keys()

@@ -169,7 +169,7 @@ class Experiment(TrainingBudget):
         """Return the experiment's record: its settings, its task's lines, every run, and each contestant's best.
 
         What differs between the contestants' tasks is left out, or None. "seconds" are those of all runs, one after
-        another; workers share them.
+        another; workers share them. Where runs are not done yet, "missing_runs" names them.
         """
         records, points = list(records), self.contestants()
         lines = self.tasks_in_words(records)
@@ -178,9 +178,12 @@ class Experiment(TrainingBudget):
         for title, point in points.items():
             own = [record for record in records if record.run["labels"].items() >= point.items()]
             best[title] = point | best_learning_rate(own, lines[0]["score"], lines[0]["lower_is_better"])
+        done = [record.run["labels"] for record in records]
+        left = [run.name for run in self.runs() if self.labels(run) not in done] if records else []
         return {
             "experiment": self.name,
             "preset": self.preset,
+            **({"missing_runs": left} if left else {}),
             "settings": asdict(self),
             "task": {"chance": None, "shortcut": None} | shared,
             "best": best,

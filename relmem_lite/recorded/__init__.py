@@ -28,6 +28,12 @@ def load(experiment: str, preset: str) -> dict:
     return json.loads(file.read_text())
 
 
+def missing_runs(name: str) -> int | None:
+    """Return how many runs a record lacks, by its name as in `names`; None if there is no such record."""
+    file = files(__name__) / f"{name}.json"
+    return len(json.loads(file.read_text()).get("missing_runs", ())) if file.is_file() else None
+
+
 def names() -> list[str]:
     """Return the names of all records, EXPERIMENT_PRESET, sweep_NAME_PRESET or bench_NAME_DEVICE."""
     return sorted(file.name.removesuffix(".json") for file in files(__name__).iterdir() if file.name.endswith(".json"))
