@@ -81,3 +81,12 @@ def test_a_missing_record_says_how_to_make_it():
         recorded.load("sweep_port_hyperparameters", "gpu")
     with pytest.raises(recorded.MissingRecordError, match="relmem bench scan --record FILE on a TPU"):
         recorded.load("bench_scan", "tpu")
+
+
+def test_a_record_that_lacks_runs_says_how_far_it_has_come():
+    record = {"experiment": "sorting", "preset": "cpu", "settings": {"seeds": [0, 1]}, "runs": [{}, {}, {}]}
+    assert recorded.seeds_so_far(record) == ""
+    says = recorded.seeds_so_far(record | {"missing_runs": ["gru-lr0.001-seed1"]})
+    assert "3 of 4 runs" in says
+    assert "1 of 2 seeds" in says
+    assert "relmem run --missing sorting --preset cpu" in says

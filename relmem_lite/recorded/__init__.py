@@ -34,6 +34,20 @@ def missing_runs(name: str) -> int | None:
     return len(json.loads(file.read_text()).get("missing_runs", ())) if file.is_file() else None
 
 
+def seeds_so_far(record: dict) -> str:
+    """Say in a sentence how far a record has come that lacks runs, for the words under a figure; "" if it is whole."""
+    left = len(record.get("missing_runs", ()))
+    if not left:
+        return ""
+    done = len(record["runs"])
+    seeds = record["settings"]["seeds"]
+    whole = [seed for seed in seeds if not any(run.endswith(f"-seed{seed}") for run in record["missing_runs"])]
+    return (
+        f"This record is not complete: it has {done} of {done + left} runs, and all of them for {len(whole)} of "
+        f"{len(seeds)} seeds. `relmem run --missing {record['experiment']} --preset {record['preset']}` goes on."
+    )
+
+
 def names() -> list[str]:
     """Return the names of all records, EXPERIMENT_PRESET, sweep_NAME_PRESET or bench_NAME_DEVICE."""
     return sorted(file.name.removesuffix(".json") for file in files(__name__).iterdir() if file.name.endswith(".json"))
