@@ -65,6 +65,10 @@ def train(
     Several processes, started by torchrun or by `settings.devices`, take equal shares of every batch. Their number is
     not the run's: it may be another after a resumption, and without dropout the losses are the same but for rounding.
 
+    On one of NVIDIA's GPUs, from its second step of a shape on, a step is replayed as a CUDA graph: what the model
+    computes may depend on its weights, the batch and torch's random numbers, and on nothing that Python changes from
+    step to step. A model that looks at values on the CPU is launched piece by piece, with a warning.
+
     Args:
         model: what is trained, in place.
         task: what it is trained on.
