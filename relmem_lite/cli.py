@@ -22,6 +22,8 @@ commands:
   relmem sweep NAME --over SETTING=VALUES     run an experiment at many points of its settings, write one table
   relmem bench NAME                           measure speed on this machine
   relmem data NAME                            get a corpus ready; without NAME, list them
+  relmem assignment --students FILE           write a class's graded assignment, a notebook for each student
+  relmem grade FOLDER --out TABLE.csv         grade the notebooks that were handed in, in a sandbox
   relmem --version                            print the version
 
 Names are those that `relmem list` prints. A preset is a size: smoke takes seconds and only shows that it works, cpu
@@ -43,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     commands = {"list": _list, "run": _run, "sweep": _sweep, "generate": _generate, "bench": _bench, "data": _data}
+    commands |= {"assignment": _assignment, "grade": _grade}
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(USAGE, end="")
@@ -93,10 +96,11 @@ def _explains_itself(error: Exception) -> bool:
     from relmem_lite.corpora import CorpusError
     from relmem_lite.experiments import SweepError, WorkerKilledError
     from relmem_lite.experiments.ray_workers import ClusterError
+    from relmem_lite.teaching import SandboxError
     from relmem_lite.training import CheckpointError, RecordError, TrainingDivergedError
 
     explained = CheckpointError | CorpusError | RecordError | TrainingDivergedError | OSError
-    return isinstance(error, explained | ClusterError | SweepError | WorkerKilledError)
+    return isinstance(error, explained | ClusterError | SandboxError | SweepError | WorkerKilledError)
 
 
 def _list(arguments: list[str]) -> None:
@@ -507,6 +511,67 @@ def _data(arguments: list[str]) -> None:
     for split in ("train", "valid", "test"):
         print(f"  {split:10} {len(getattr(corpus, split)):13,} tokens")
     print(f"  {'vocabulary':10} {len(corpus.vocabulary):13,}")
+
+
+def _assignment(arguments: list[str]) -> None:
+    import tyro
+
+    from relmem_lite.teaching import hand_out
+
+    def read(students: Path, out: Path, seed: int):
+        """Write a class's graded assignment: NAME.ipynb for each student, and assignment.json, which you keep.
+
+        Args:
+            students: A file with one name a line, as the notebooks' files will be called.
+            out: The folder that gets the notebooks.
+            seed: Of everybody's numbers; another class, another year: another seed.
+        """
+        return students, out, seed
+
+    students, out, seed = tyro.cli(read, prog="relmem assignment", args=arguments)
+    try:
+        assignment = hand_out(students, out, seed)
+    except ValueError as error:
+        raise UsageError(error) from error
+    print(f"{len(assignment.students)} notebooks: {out}")
+    print(f"Keep {out / 'assignment.json'}: `relmem grade` reads the seed and the names there.")
+
+
+def _grade(arguments: list[str]) -> None:
+    import tyro
+
+    from relmem_lite.teaching import Limits, grade
+    from relmem_lite.teaching import read as read_assignment
+
+    def read(
+        folder: tyro.conf.Positional[Path],
+        out: Path,
+        assignment: Path | None = None,
+        cpu_seconds: int = Limits.cpu_seconds,
+        wall_seconds: int = Limits.wall_seconds,
+        memory: int = Limits.memory,
+    ):
+        """Grade a folder of notebooks, each in a sandbox, and write a table with a row for each student.
+
+        Args:
+            folder: With NAME.ipynb for each student who handed in.
+            out: The table, a CSV file. What it holds of the same notebooks already is kept.
+            assignment: The assignment.json of this class; the one in the folder if not given.
+            cpu_seconds: CPU time that one notebook may take.
+            wall_seconds: Time that one notebook may take, whatever it waits for.
+            memory: Bytes that one notebook may take.
+        """
+        limits = Limits(cpu_seconds=cpu_seconds, wall_seconds=wall_seconds, memory=memory)
+        return folder, out, assignment or folder / "assignment.json", limits
+
+    try:
+        folder, out, key, limits = tyro.cli(read, prog="relmem grade", args=arguments)
+        if not key.exists():
+            raise ValueError(f"There is no {key}: give the one that `relmem assignment` wrote with --assignment.")
+        rows = grade(folder, out, read_assignment(key), limits, progress=partial(print, flush=True))
+    except ValueError as error:
+        raise UsageError(error) from error
+    print(f"{len(rows)} rows: {out}")
 
 
 def _first_sentence(documented) -> str:

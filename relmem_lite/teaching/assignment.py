@@ -1,0 +1,143 @@
+"""The graded assignment: a notebook for each student of a class, with numbers of their own."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from relmem_lite.teaching.questions import QUESTIONS, Question
+from relmem_lite.training.files import write_atomically, write_json
+
+KEY = "assignment.json"
+_NAME = re.compile(r"\w[\w.-]*")
+
+_INTRODUCTION = """\
+# Assignment: what recurrent memory can hold
+
+For **{student}**. The numbers are yours: another student's answers are not right here.
+
+Replace each `...` by your answer, and leave the names of variables and functions as they are. Then run the notebook
+from top to bottom, once more, before you hand it in under the name `{student}.ipynb`. It is graded by running it: it
+may import torch, numpy and Python's own modules, but not `relmem_lite`; it reads and writes no
+files, and has a minute of computing time.
+
+There are {count} questions, of {points} points in all. Each has a point of the book behind it, whose chapter it names.
+"""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A class's assignment: who is in it, and the seed of everybody's numbers.
+
+    Attributes:
+        seed: a whole number. Whoever knows it, and this library, knows the answers.
+        students: their names, as the notebooks' files are called.
+
+    Raises:
+        ValueError: a name is missing, occurs twice, or is not made of letters, digits, ".", "-" and "_".
+    """
+
+    seed: int
+    students: tuple[str, ...]
+
+    def __post_init__(self):
+        if not self.students:
+            raise ValueError("There are no students: give a file with one name a line.")
+        for name in self.students:
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"A student's name becomes a file's name: letters, digits, '.', '-' and '_', got {name!r}."
+                )
+        # On some systems ANN.ipynb and ann.ipynb are one file.
+        folded = [name.casefold() for name in self.students]
+        if twice := [name for name in self.students if folded.count(name.casefold()) > 1]:
+            raise ValueError(f"There is more than one student of the name {twice[0]!r}.")
+
+    def notebook(self, student: str) -> dict:
+        """The notebook for a student, in Jupyter's format."""
+        points = sum(question.points for question in QUESTIONS)
+        cells = [
+            _cell(
+                "markdown", _INTRODUCTION.format(student=student, count=len(QUESTIONS), points=points), "introduction"
+            ),
+            _cell("code", "import math\n\nimport torch", "imports"),
+        ]
+        for number, question in enumerate(QUESTIONS, 1):
+            numbers = question.numbers(self.seed, student)
+            title = f"## {number}. {question.title} (chapter {question.chapter}, {question.points} points)"
+            cells.append(_cell("markdown", f"{title}\n\n{question.text(**numbers)}", f"{question.name}-text"))
+            cells.append(_cell("code", question.stub, question.name))
+            if example := _example(question, numbers):
+                cells.append(_cell("code", example, f"{question.name}-example"))
+        return {
+            "cells": cells,
+            "metadata": {
+                "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+                "language_info": {"name": "python"},
+                "relmem_assignment": {"student": student},
+            },
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+
+
+def _cell(kind: str, source: str, name: str) -> dict:
+    cell = {"cell_type": kind, "id": name.replace("_", "-"), "metadata": {}, "source": source.splitlines(keepends=True)}
+    return cell | {"execution_count": None, "outputs": []} if kind == "code" else cell
+
+
+def _example(question: Question, numbers: dict) -> str | None:
+    """A call of a question's function on small inputs, and what it should give; None where the answer is a value."""
+    given = question.inputs(**numbers)
+    if not given:
+        return None
+    small = (tensor[:3] if tensor.ndim == 2 else tensor for tensor in given[0])
+    rounded = tuple(tensor.mul(10).round() / 10 + 0.0 for tensor in small)
+    result = question.right(**numbers)(*rounded)
+    inputs = ",\n".join(f"    torch.tensor({_rounded(tensor)})" for tensor in rounded)
+    return f"# An example. It should give, rounded: {_rounded(result, 4)}\n{question.name}(\n{inputs},\n)"
+
+
+def _rounded(tensor, digits: int = 1) -> list:
+    return json.loads(json.dumps(tensor.double().tolist()), parse_float=lambda text: round(float(text), digits))
+
+
+def hand_out(students: Path, folder: Path, seed: int) -> Assignment:
+    """Write a notebook for each student named in a file, one a line, and `assignment.json`, which grading needs.
+
+    Args:
+        students: the file; blank lines and what follows a # are skipped.
+        folder: where the notebooks go; what it holds of another assignment, or a notebook that was changed, stays.
+        seed: of everybody's numbers.
+
+    Raises:
+        ValueError: a name cannot be a file's, or the folder holds something else under a name that would be written.
+        OSError: the file cannot be read, or the folder not be written.
+    """
+    lines = [line.split("#")[0].strip() for line in students.read_text(encoding="utf-8-sig").splitlines()]
+    assignment = Assignment(seed, tuple(filter(None, lines)))
+    files = {folder / f"{name}.ipynb": _as_bytes(assignment.notebook(name)) for name in assignment.students}
+    for path, content in files.items():
+        if path.exists() and path.read_bytes() != content:
+            raise ValueError(f"{path} is there already, and is another notebook: choose another --out.")
+    if (folder / KEY).exists() and (there := read(folder / KEY)).seed != seed:
+        raise ValueError(f"{folder} holds the assignment of seed {there.seed}: choose another --out.")
+    for path, content in files.items():
+        write_atomically(path, content)
+    write_json(folder / KEY, {"format": 1, "seed": seed, "students": list(assignment.students)})
+    return assignment
+
+
+def _as_bytes(notebook: dict) -> bytes:
+    return (json.dumps(notebook, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def read(path: Path) -> Assignment:
+    """Read what `hand_out` wrote. Raises ValueError for anything else, and OSError where there is nothing."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != 1 or not isinstance(content["seed"], int):
+            raise KeyError("format")
+        return Assignment(content["seed"], tuple(map(str, content["students"])))
+    except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not an assignment: `relmem assignment` writes one.") from error
