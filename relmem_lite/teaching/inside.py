@@ -44,7 +44,8 @@ def encode(value, depth: int = 0):
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
-        return int(value) if abs(value) < 10**300 else {"other": "int"}
+        # Beyond 64 bits a tensor holds no whole number, and a comparison needs none.
+        return int(value) if abs(value) < 2**63 else float(value) if abs(value) < 10**300 else {"other": "int"}
     if isinstance(value, float):
         return float(value)
     if isinstance(value, str):

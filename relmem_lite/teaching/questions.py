@@ -9,6 +9,8 @@ import math
 import random
 from abc import ABC, abstractmethod
 from fractions import Fraction
+from functools import cache
+from itertools import combinations
 
 import torch
 
@@ -58,16 +60,20 @@ class Question(ABC):
         """The answer in the form in which it is compared."""
         return answer
 
-    def numbers(self, seed: int, student: str) -> dict:
-        """A student's numbers, drawn until no mistake gives the right answer by chance."""
+    @cache  # noqa: B019  questions last as long as the program
+    def _drawn(self, seed: int, student: str) -> dict:
         chance = random.Random(f"{seed} {student} {self.name}")
         for _ in range(1000):
             numbers = self.draw(chance)
-            expected = self._outputs(self.right(**numbers), numbers)
-            wrong = [self._outputs(mistake, numbers) for mistake, _ in self.mistakes(**numbers)]
-            if not any(matches(each, expected, rtol=3 * self.tolerance) for each in wrong):
+            answers = [self.right(**numbers), *(mistake for mistake, _ in self.mistakes(**numbers))]
+            outputs = [self._outputs(answer, numbers) for answer in answers]
+            if not any(matches(*pair, rtol=3 * self.tolerance) for pair in combinations(outputs, 2)):
                 return numbers
-        raise ValueError(f"{self.name}: some mistake always gives the right answer; draw other numbers.")
+        raise ValueError(f"{self.name}: two answers are always the same; draw other numbers.")
+
+    def numbers(self, seed: int, student: str) -> dict:
+        """A student's numbers, drawn until all mistakes give something else than the right answer and one another."""
+        return dict(self._drawn(seed, student))
 
     def check(self, answer, numbers: dict) -> str | None:
         """None for a right answer, otherwise one sentence that says what is wrong, as a checker of an exercise does.
@@ -382,13 +388,10 @@ class Cups(Question):
         return self._follow(swaps)
 
     def mistakes(self, swaps):
-        row, by_name = self._follow(swaps), list("ABCDE")
-        for swap in swaps:
-            first, second = (by_name.index("ABCDE"[ball - 1]) for ball in swap)
-            by_name[first], by_name[second] = by_name[second], by_name[first]
+        row = self._follow(swaps)
         return [
-            ("".join(by_name), "Places are swapped: whatever lies there, not always the first and the second ball."),
-            (self._follow(swaps[::-1]), "That is what the swaps give from the last to the first."),
+            # Swapping balls by their names comes to the same.
+            (self._follow(swaps[::-1]), "That is what the swaps of places give from the last to the first."),
             (self._follow(swaps[:-1]), "The last swap is missing."),
             (self._follow(swaps[1:]), "The first swap is missing."),
             (row[::-1], "That is the row from place 5 to place 1."),

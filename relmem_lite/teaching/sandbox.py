@@ -32,7 +32,7 @@ from relmem_lite.teaching import inside
 
 LONGEST_LINE = 4_000_000
 MOST_LINES = 5_000
-MOST_PROBLEMS = 5
+MOST_PROBLEMS = 20
 
 
 class SandboxError(RuntimeError):
@@ -207,6 +207,8 @@ class Notebook:
             raise AnswerRaised(f"`{name}` is not a number, text, tensor or list of these.") from None
 
     def _ask(self, **request) -> dict:
+        if self._why:
+            raise NotebookEnded(self._why)
         self._number += 1
         self._say(number=self._number, **request)
         return self._hear("reply", self._deadline - time.monotonic(), self._number)
@@ -218,8 +220,6 @@ class Notebook:
 
     def _hear(self, key: str, seconds: float, value=True) -> dict:
         """Wait for the message in which `key` has `value`, noting problems on the way."""
-        if self._why:
-            raise NotebookEnded(self._why)
         deadline = time.monotonic() + seconds
         for _ in range(MOST_LINES):
             try:
@@ -253,10 +253,9 @@ class Notebook:
         """End the process and all that it started, and say why it is gone."""
         if self._why is None:
             by_itself = why is None and self._has_ended(within=5)
-            with contextlib.suppress(OSError, AttributeError):
-                os.killpg(self._process.pid, signal.SIGKILL)
             with contextlib.suppress(OSError):
-                self._process.kill()
+                # `Popen.kill` would reap it first, and its number be free for another's.
+                os.killpg(self._process.pid, signal.SIGKILL) if hasattr(os, "killpg") else self._process.kill()
             cpu_seconds = self._wait()
             self._why = why or self._reason(by_itself, cpu_seconds)
             with contextlib.suppress(OSError):

@@ -1,0 +1,309 @@
+"""Handing out, grading, and the table: with notebooks that run in this process, since these are known to be kind."""
+
+import csv
+import json
+
+import pytest
+from assignment_answers import RIGHT, WRONG, written
+
+from relmem_lite.cli import main
+from relmem_lite.exercises import call
+from relmem_lite.teaching import QUESTIONS, grade, grading, hand_out, inside
+from relmem_lite.teaching.grading import COLUMNS
+from relmem_lite.teaching.sandbox import NotebookEnded
+
+
+class KindNotebook:
+    """Runs its cells here, and hands over values as the sandbox's do."""
+
+    started = 0
+
+    def __init__(self, cells, limits):
+        type(self).started += 1
+        self.cells, self.names, self.problems, self.seconds = cells, {}, [], 1.5
+
+    def __enter__(self):
+        for cell in self.cells:
+            exec(cell, self.names)
+        self.problems = self.names.get("problems", [])
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def take(self, name):
+        if name == self.names.get("ends_at"):
+            raise NotebookEnded("it crashed with SIGSEGV")
+        value = self.names.get(name, ...)
+        return (lambda *given: call(value, *given)) if callable(value) else inside.decode(inside.encode(value))
+
+
+@pytest.fixture
+def kind(monkeypatch):
+    monkeypatch.setattr(KindNotebook, "started", 0)
+    monkeypatch.setattr(grading, "Notebook", KindNotebook)
+    return KindNotebook
+
+
+@pytest.fixture
+def handed_out(tmp_path):
+    (tmp_path / "students.txt").write_text("ann\nbob  # repeats the year\n\ncara\ndan\n")
+    folder = tmp_path / "class"
+    return folder, hand_out(tmp_path / "students.txt", folder, seed=7)
+
+
+def answer(folder, assignment, student, answers, of=None, before=""):
+    """Write a student's notebook, with the answers that are right, or wrong, for the numbers of `of`."""
+    notebook = assignment.notebook(student)
+    for question in QUESTIONS:
+        cell = next(cell for cell in notebook["cells"] if cell["id"] == question.name.replace("_", "-"))
+        cell["source"] = before + written(answers[question.name], question.numbers(assignment.seed, of or student))
+        before = ""
+    (folder / f"{student}.ipynb").write_text(json.dumps(notebook))
+
+
+def rows_of(path):
+    with open(path, newline="", encoding="utf-8") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
+
+
+def test_right_answers_get_all_points_and_wrong_ones_a_sentence(handed_out, kind, tmp_path):
+    folder, assignment = handed_out
+    answer(folder, assignment, "ann", RIGHT)
+    wrong = {name: mistakes[0] for name, mistakes in WRONG.items()}
+    answer(folder, assignment, "bob", {name: source for name, (source, _) in wrong.items()})
+    (folder / "cara.ipynb").unlink()
+    returned = grade(folder, tmp_path / "grades.csv", assignment)
+    rows = rows_of(tmp_path / "grades.csv")
+    assert list(rows.values()) == returned
+    assert list(rows) == ["ann", "bob", "cara", "dan"]
+    assert (rows["ann"]["total"], rows["ann"]["problems"]) == ("100", "")
+    assert all(rows["ann"][f"{question.name}: feedback"] == "Right." for question in QUESTIONS)
+    assert rows["bob"]["total"] == "0"
+    for question in QUESTIONS:
+        says = wrong[question.name][1].format(**question.numbers(7, "bob"))
+        assert says in rows["bob"][f"{question.name}: feedback"]
+    assert rows["cara"]["problems"] == "nothing was handed in"
+    assert rows["dan"]["accuracy: feedback"] == "Not answered."
+    assert rows["dan"]["attend: feedback"].startswith("`attend` returns `...`")
+
+
+def test_a_neighbour_s_answers_get_no_points_and_are_noticed(handed_out, kind, tmp_path):
+    folder, assignment = handed_out
+    answer(folder, assignment, "ann", RIGHT)
+    answer(folder, assignment, "bob", RIGHT, of="ann")
+    (folder / "cara.ipynb").write_bytes((folder / "ann.ipynb").read_bytes())
+    grade(folder, tmp_path / "grades.csv", assignment)
+    rows = rows_of(tmp_path / "grades.csv")
+    values = [question.name for question in QUESTIONS if not question.inputs(**question.numbers(7, "ann"))]
+    for student in ("bob", "cara"):
+        assert all(rows[student][name] == "0" for name in values)
+        assert f"the answers to {', '.join(values)} are right for the numbers of ann" in rows[student]["problems"]
+    assert "the notebook was made for ann" in rows["cara"]["problems"]
+    assert "made for" not in rows["bob"]["problems"]
+    assert rows["ann"]["problems"] == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "not JSON"),
+        (b"\xff\xfe\x00", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"cells": [', "not JSON"),
+        (b"[]", "no list of cells"),
+        (b'{"worksheets": []}', "no list of cells"),
+        (b'{"cells": {"a": 1}}', "no list of cells"),
+        (b'{"cells": [{"cell_type": "code", "source": 5}]}', "source is not text"),
+        (b'{"cells": [{"cell_type": "code", "source": ["x", null]}]}', "source is not text"),
+        (b'{"cells": [null, 3, {"cell_type": "raw"}]}', "made for nobody"),
+        (b'{"cells": [], "metadata": {"relmem_assignment": {"student": {}}}}', "made for nobody"),
+    ],
+)
+def test_a_malformed_notebook_gets_a_row_with_the_reason(content, problem, handed_out, kind, tmp_path):
+    folder, assignment = handed_out
+    (folder / "ann.ipynb").write_bytes(content)
+    grade(folder, tmp_path / "grades.csv", assignment)
+    row = rows_of(tmp_path / "grades.csv")["ann"]
+    assert row["total"] == "0"
+    assert problem in row["problems"]
+
+
+def test_files_that_are_no_student_s_notebook_get_a_row(handed_out, kind, tmp_path, monkeypatch):
+    folder, assignment = handed_out
+    answer(folder, assignment, "ann", RIGHT)
+    (folder / "mallory.ipynb").write_bytes((folder / "ann.ipynb").read_bytes())
+    (folder / "bob.ipynb").unlink()
+    (folder / "bob.ipynb").mkdir()
+    (folder / "cara.ipynb").unlink()
+    (folder / "cara.ipynb").symlink_to(tmp_path / "nowhere")
+    (folder / "notes.txt").write_text("not mine")
+    monkeypatch.setattr(grading, "LARGEST_NOTEBOOK", 30_000)
+    (folder / "dan.ipynb").write_text(" " * 30_001)
+    grade(folder, tmp_path / "grades.csv", assignment)
+    rows = rows_of(tmp_path / "grades.csv")
+    assert list(rows) == ["ann", "bob", "cara", "dan", "mallory"]
+    assert rows["mallory"]["problems"] == "no student of the assignment has this name"
+    assert rows["mallory"]["total"] == "0"
+    assert "cannot be read" in rows["bob"]["problems"]
+    assert "cannot be read" in rows["cara"]["problems"]
+    assert "larger than" in rows["dan"]["problems"]
+
+
+def test_what_is_said_before_the_end_counts(handed_out, kind, tmp_path):
+    folder, assignment = handed_out
+    answer(folder, assignment, "ann", RIGHT, before="ends_at = 'min_gru'\n")
+    grade(folder, tmp_path / "grades.csv", assignment)
+    row = rows_of(tmp_path / "grades.csv")["ann"]
+    assert row["total"] == "40"
+    assert row["problems"] == "from `min_gru` on there are no answers: it crashed with SIGSEGV"
+    assert (row["min_gru"], row["min_gru: feedback"]) == ("0", "Not graded.")
+
+
+def test_a_second_run_skips_what_is_graded_and_gives_the_same_table(handed_out, kind, tmp_path):
+    folder, assignment = handed_out
+    table = tmp_path / "grades.csv"
+    answer(folder, assignment, "ann", RIGHT)
+    grade(folder, table, assignment)
+    first, started = table.read_bytes(), kind.started
+    grade(folder, table, assignment)
+    assert (table.read_bytes(), kind.started) == (first, started)
+    answer(folder, assignment, "bob", RIGHT)
+    grade(folder, table, assignment)
+    assert kind.started == started + 1, "the notebook that changed is graded again, and no other"
+    assert rows_of(table)["bob"]["total"] == "100"
+    (tmp_path / "other.csv").unlink(missing_ok=True)
+    grade(folder, tmp_path / "other.csv", assignment)
+    assert (tmp_path / "other.csv").read_bytes() == table.read_bytes()
+
+
+def test_an_interrupted_run_goes_on_and_loses_no_row(handed_out, kind, tmp_path, monkeypatch):
+    folder, assignment = handed_out
+    whole, table = tmp_path / "whole.csv", tmp_path / "grades.csv"
+    grade(folder, whole, assignment)
+    take = kind.take
+
+    def interrupted(self, name):
+        if kind.started == 3:
+            raise KeyboardInterrupt
+        return take(self, name)
+
+    kind.started = 0
+    monkeypatch.setattr(kind, "take", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        grade(folder, table, assignment)
+    assert list(rows_of(table)) == ["ann", "bob"]
+    monkeypatch.setattr(kind, "take", take)
+    grade(folder, table, assignment)
+    assert kind.started == 3 + 2
+    assert table.read_bytes() == whole.read_bytes()
+    assert not list(tmp_path.glob(".*")), "nothing half written is left"
+
+
+def test_the_table_is_safe_to_open_in_a_spreadsheet(handed_out, kind, tmp_path):
+    folder, assignment = handed_out
+    trick = "problems = ['=HYPERLINK(1)', 'a\\nb\\x1b[31m', 'x' * 5000]\n"
+    answer(folder, assignment, "ann", RIGHT | {"cups": "cups = '=1+1'"}, before=trick)
+    grade(folder, tmp_path / "grades.csv", assignment)
+    row = rows_of(tmp_path / "grades.csv")["ann"]
+    assert row["problems"].startswith("'=HYPERLINK")
+    assert "a b?[31m" in row["problems"]
+    assert len(row["problems"]) <= 1001
+    for value in row.values():
+        assert not value.startswith(("=", "+", "-", "@"))
+
+
+def test_a_table_of_something_else_is_left_alone(handed_out, kind, tmp_path):
+    folder, assignment = handed_out
+    for content in (b"name,mark\nann,3\n", b"\xff\xff", ",".join(COLUMNS).encode() + b"\nann,3\n"):
+        (tmp_path / "mine.csv").write_bytes(content)
+        with pytest.raises(ValueError, match="not a table of relmem grade"):
+            grade(folder, tmp_path / "mine.csv", assignment)
+        assert (tmp_path / "mine.csv").read_bytes() == content
+    with pytest.raises(ValueError, match="is no folder"):
+        grade(tmp_path / "nowhere", tmp_path / "grades.csv", assignment)
+
+
+def test_handing_out_twice_gives_the_same_and_never_overwrites_a_student_s_work(tmp_path):
+    (tmp_path / "students.txt").write_text("ann\nbob\n", encoding="utf-8-sig")
+    folder = tmp_path / "class"
+    hand_out(tmp_path / "students.txt", folder, seed=7)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert sorted(before) == ["ann.ipynb", "assignment.json", "bob.ipynb"]
+    (tmp_path / "students.txt").write_text("ann\nbob\nlate\n")
+    hand_out(tmp_path / "students.txt", folder, seed=7)
+    assert (folder / "ann.ipynb").read_bytes() == before["ann.ipynb"]
+    assert (folder / "late.ipynb").exists()
+    (folder / "bob.ipynb").write_text("half a night's work")
+    for seed in (7, 8):
+        with pytest.raises(ValueError, match=r"is another notebook: choose another --out"):
+            hand_out(tmp_path / "students.txt", folder, seed)
+    assert (folder / "bob.ipynb").read_text() == "half a night's work"
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        ("", "no students"),
+        ("ann\nann", "more than one student of the name 'ann'"),
+        ("Ann\nann", "more than one student"),
+        ("../ann", "letters, digits"),
+        ("ann lee", "letters, digits"),
+        ("a/b", "letters, digits"),
+        (".hidden", "letters, digits"),
+    ],
+)
+def test_names_that_are_no_file_s_are_refused(names, says, tmp_path):
+    (tmp_path / "students.txt").write_text(names)
+    with pytest.raises(ValueError, match=says):
+        hand_out(tmp_path / "students.txt", tmp_path / "class", seed=1)
+    assert not (tmp_path / "class").exists()
+
+
+def test_a_notebook_is_valid_and_runs_as_it_is_handed_out(handed_out):
+    import nbformat
+
+    folder, _ = handed_out
+    notebook = nbformat.read(folder / "ann.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    names = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            exec(cell.source, names)
+    assert names["parameters"] is ...
+
+
+def test_its_examples_give_what_they_say(handed_out):
+    _, assignment = handed_out
+    for cell in assignment.notebook("ann")["cells"]:
+        if cell["id"].endswith("-example"):
+            source = "".join(cell["source"])
+            name = cell["id"].removesuffix("-example").replace("-", "_")
+            question = next(question for question in QUESTIONS if question.name == name)
+            names = {}
+            exec("import math, torch\n" + written(RIGHT[name], question.numbers(7, "ann")), names)
+            first, expression = source.split("\n", 1)
+            said = json.loads(first.split("rounded: ")[1])
+            assert eval(expression, names).tolist() == [pytest.approx(row, abs=1e-4) for row in said]
+
+
+def test_the_commands_say_what_to_do(tmp_path, kind, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "students.txt").write_text("ann\n")
+    assert main(["assignment", "--students", "students.txt", "--out", "class", "--seed", "7"]) == 0
+    assert "Keep class/assignment.json" in capsys.readouterr().out
+    assert main(["grade", "class", "--out", "grades.csv"]) == 0
+    assert "ann: 0 points" in capsys.readouterr().out
+    assert main(["grade", "class", "--out", "grades.csv"]) == 0
+    assert capsys.readouterr().out == "1 rows: grades.csv\n"
+    for typed, says in (
+        ("grade nowhere --out x.csv", "There is no nowhere/assignment.json"),
+        ("grade class --out students.txt", "not a table of relmem grade"),
+        ("grade class --out x.csv --cpu-seconds 0", "cpu_seconds must be at least 1, got 0"),
+        ("grade class --out x.csv --assignment class/ann.ipynb", "is not an assignment"),
+        ("assignment --students students.txt --out class --seed 8", "choose another --out"),
+    ):
+        assert main(typed.split()) == 2
+        assert says in capsys.readouterr().err
+    assert main(["assignment", "--students", "nowhere.txt", "--out", "class", "--seed", "8"]) == 1
+    assert "nowhere.txt" in capsys.readouterr().err
