@@ -70,7 +70,9 @@ def _namespaces() -> tuple[str, ...]:
     """The command that runs another without network, and where possible among no other processes; empty without it."""
     if unshare := shutil.which("unshare"):
         no_network = (unshare, "--user", "--map-root-user", "--net")
-        for command in ((*no_network, "--ipc", "--pid", "--fork", "--kill-child"), no_network):
+        # Process 1 of a namespace shrugs off signals: a shell takes its place.
+        alone = ("--ipc", "--pid", "--fork", "--kill-child", "sh", "-c", '"$0" "$@"; exit $?')
+        for command in ((*no_network, *alone), no_network):
             with contextlib.suppress(OSError, subprocess.TimeoutExpired):
                 tried = subprocess.run([*command, sys.executable, "-c", "pass"], capture_output=True, timeout=60)
                 if tried.returncode == 0:
@@ -285,12 +287,14 @@ class Notebook:
 
     def _reason(self, by_itself: bool, cpu_seconds: float) -> str:
         status = self._process.returncode
+        if status > 128:
+            status = 128 - status  # as a shell reports a signal
         if not by_itself:
             return "it closed its channel to the grader"
         if status < 0 and cpu_seconds >= self.limits.cpu_seconds:
             return f"it used more than {self.limits.cpu_seconds} s of CPU time and was stopped"
         if status == -getattr(signal, "SIGKILL", 9):
             return "the system killed it, most likely for its memory"
-        if status < 0:
+        if -status in set(signal.Signals):
             return f"it crashed with {signal.Signals(-status).name}"
         return f"it ended itself, with status {status}, before its answers were handed over"
