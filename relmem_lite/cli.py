@@ -518,19 +518,20 @@ def _assignment(arguments: list[str]) -> None:
 
     from relmem_lite.teaching import hand_out
 
-    def read(students: Path, out: Path, seed: int):
+    def read(students: Path, out: Path, seed: int, chapters: tuple[int, ...] = ()):
         """Write a class's graded assignment: NAME.ipynb for each student, and assignment.json, which you keep.
 
         Args:
             students: A file with one name a line, as the notebooks' files will be called.
             out: The folder that gets the notebooks.
             seed: Of everybody's numbers; another class, another year: another seed.
+            chapters: Ask only what belongs to these chapters; all questions if not given.
         """
-        return students, out, seed
+        return students, out, seed, chapters
 
-    students, out, seed = tyro.cli(read, prog="relmem assignment", args=arguments)
+    students, out, seed, chapters = tyro.cli(read, prog="relmem assignment", args=arguments)
     try:
-        assignment = hand_out(students, out, seed)
+        assignment = hand_out(students, out, seed, chapters)
     except ValueError as error:
         raise UsageError(error) from error
     print(f"{len(assignment.students)} notebooks: {out}")

@@ -8,8 +8,7 @@ from assignment_answers import RIGHT, WRONG, written
 
 from relmem_lite.cli import main
 from relmem_lite.exercises import call
-from relmem_lite.teaching import QUESTIONS, grade, grading, hand_out, inside
-from relmem_lite.teaching.grading import COLUMNS
+from relmem_lite.teaching import QUESTIONS, grade, grading, hand_out, inside, read
 from relmem_lite.teaching.sandbox import NotebookEnded
 
 
@@ -215,7 +214,7 @@ def test_the_table_is_safe_to_open_in_a_spreadsheet(handed_out, kind, tmp_path):
 
 def test_a_table_of_something_else_is_left_alone(handed_out, kind, tmp_path):
     folder, assignment = handed_out
-    for content in (b"name,mark\nann,3\n", b"\xff\xff", ",".join(COLUMNS).encode() + b"\nann,3\n"):
+    for content in (b"name,mark\nann,3\n", b"\xff\xff", ",".join(grading._columns(assignment)).encode() + b"\nann,3\n"):
         (tmp_path / "mine.csv").write_bytes(content)
         with pytest.raises(ValueError, match="not a table of relmem grade"):
             grade(folder, tmp_path / "mine.csv", assignment)
@@ -239,6 +238,20 @@ def test_handing_out_twice_gives_the_same_and_never_overwrites_a_student_s_work(
         with pytest.raises(ValueError, match=r"is another notebook: choose another --out"):
             hand_out(tmp_path / "students.txt", folder, seed)
     assert (folder / "bob.ipynb").read_text() == "half a night's work"
+
+
+def test_a_class_that_read_some_chapters_is_asked_about_these(kind, tmp_path):
+    (tmp_path / "students.txt").write_text("ann\n")
+    assignment = hand_out(tmp_path / "students.txt", tmp_path / "class", seed=7, chapters=(1, 10))
+    assert [question.name for question in assignment.questions] == ["parameters", "numbers_needed", "recall"]
+    assert read(tmp_path / "class" / "assignment.json") == assignment
+    (row,) = grade(tmp_path / "class", tmp_path / "grades.csv", assignment)
+    assert "attend" not in row
+    assert row["recall: feedback"] == "`recall` returns `...`: replace it by your answer and run the cell again."
+    with pytest.raises(ValueError, match=r"There are questions on chapters 1, 2, .*, none on 5"):
+        hand_out(tmp_path / "students.txt", tmp_path / "class", seed=7, chapters=(1, 5))
+    with pytest.raises(ValueError, match="choose another --out"):
+        hand_out(tmp_path / "students.txt", tmp_path / "class", seed=7)
 
 
 @pytest.mark.parametrize(

@@ -32,15 +32,21 @@ class Assignment:
     Attributes:
         seed: a whole number. Whoever knows it, and this library, knows the answers.
         students: their names, as the notebooks' files are called.
+        chapters: whose questions are asked; all that have any if empty.
 
     Raises:
-        ValueError: a name is missing, occurs twice, or is not made of letters, digits, ".", "-" and "_".
+        ValueError: a name is missing, occurs twice, or is not made of letters, digits, ".", "-" and "_"; or a chapter
+            has no question.
     """
 
     seed: int
     students: tuple[str, ...]
+    chapters: tuple[int, ...] = ()
 
     def __post_init__(self):
+        have = sorted({question.chapter for question in QUESTIONS})
+        if without := set(self.chapters) - set(have):
+            raise ValueError(f"There are questions on chapters {', '.join(map(str, have))}, none on {min(without)}.")
         if not self.students:
             raise ValueError("There are no students: give a file with one name a line.")
         for name in self.students:
@@ -53,16 +59,19 @@ class Assignment:
         if twice := [name for name in self.students if folded.count(name.casefold()) > 1]:
             raise ValueError(f"There is more than one student of the name {twice[0]!r}.")
 
+    @property
+    def questions(self) -> list[Question]:
+        """What is asked, in order."""
+        return [question for question in QUESTIONS if not self.chapters or question.chapter in self.chapters]
+
     def notebook(self, student: str) -> dict:
         """The notebook for a student, in Jupyter's format."""
-        points = sum(question.points for question in QUESTIONS)
+        points, count = sum(question.points for question in self.questions), len(self.questions)
         cells = [
-            _cell(
-                "markdown", _INTRODUCTION.format(student=student, count=len(QUESTIONS), points=points), "introduction"
-            ),
+            _cell("markdown", _INTRODUCTION.format(student=student, count=count, points=points), "introduction"),
             _cell("code", "import math\n\nimport torch", "imports"),
         ]
-        for number, question in enumerate(QUESTIONS, 1):
+        for number, question in enumerate(self.questions, 1):
             numbers = question.numbers(self.seed, student)
             title = f"## {number}. {question.title} (chapter {question.chapter}, {question.points} points)"
             cells.append(_cell("markdown", f"{title}\n\n{question.text(**numbers)}", f"{question.name}-text"))
@@ -102,29 +111,32 @@ def _rounded(tensor, digits: int = 1) -> list:
     return json.loads(json.dumps(tensor.double().tolist()), parse_float=lambda text: round(float(text), digits))
 
 
-def hand_out(students: Path, folder: Path, seed: int) -> Assignment:
+def hand_out(students: Path, folder: Path, seed: int, chapters: tuple[int, ...] = ()) -> Assignment:
     """Write a notebook for each student named in a file, one a line, and `assignment.json`, which grading needs.
 
     Args:
         students: the file; blank lines and what follows a # are skipped.
         folder: where the notebooks go; what it holds of another assignment, or a notebook that was changed, stays.
         seed: of everybody's numbers.
+        chapters: whose questions are asked; all that have any if empty.
 
     Raises:
         ValueError: a name cannot be a file's, or the folder holds something else under a name that would be written.
         OSError: the file cannot be read, or the folder not be written.
     """
     lines = [line.split("#")[0].strip() for line in students.read_text(encoding="utf-8-sig").splitlines()]
-    assignment = Assignment(seed, tuple(filter(None, lines)))
+    assignment = Assignment(seed, tuple(filter(None, lines)), tuple(chapters))
     files = {folder / f"{name}.ipynb": _as_bytes(assignment.notebook(name)) for name in assignment.students}
     for path, content in files.items():
         if path.exists() and path.read_bytes() != content:
             raise ValueError(f"{path} is there already, and is another notebook: choose another --out.")
-    if (folder / KEY).exists() and (there := read(folder / KEY)).seed != seed:
-        raise ValueError(f"{folder} holds the assignment of seed {there.seed}: choose another --out.")
+    if (folder / KEY).exists():
+        there = read(folder / KEY)
+        if (there.seed, there.questions) != (seed, assignment.questions):
+            raise ValueError(f"{folder} holds another assignment, of seed {there.seed}: choose another --out.")
     for path, content in files.items():
         write_atomically(path, content)
-    write_json(folder / KEY, {"format": 1, "seed": seed, "students": list(assignment.students)})
+    write_json(folder / KEY, {"format": 1, **vars(assignment)})
     return assignment
 
 
@@ -138,6 +150,6 @@ def read(path: Path) -> Assignment:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != 1 or not isinstance(content["seed"], int):
             raise KeyError("format")
-        return Assignment(content["seed"], tuple(map(str, content["students"])))
+        return Assignment(content["seed"], tuple(map(str, content["students"])), tuple(map(int, content["chapters"])))
     except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not an assignment: `relmem assignment` writes one.") from error

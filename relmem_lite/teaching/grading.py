@@ -10,20 +10,11 @@ from pathlib import Path
 
 from relmem_lite.exercises import AnswerRaised, matches
 from relmem_lite.teaching.assignment import Assignment
-from relmem_lite.teaching.questions import QUESTIONS, Question
+from relmem_lite.teaching.questions import Question
 from relmem_lite.teaching.sandbox import Limits, Notebook, NotebookEnded
 from relmem_lite.training.files import write_atomically
 
 LARGEST_NOTEBOOK = 20_000_000
-
-COLUMNS = [
-    "student",
-    "total",
-    *(column for question in QUESTIONS for column in (question.name, f"{question.name}: feedback")),
-    "seconds",
-    "problems",
-    "fingerprint",
-]
 
 
 class MalformedNotebookError(ValueError):
@@ -63,7 +54,8 @@ def grade(
     # All are read before the first is run: none can change another.
     files = {path.stem: _content(path) for path in sorted(folder.glob("*.ipynb"))}
     strangers = [name for name in files if name not in assignment.students]
-    known = {row["student"]: row for row in _rows(out)}
+    columns = _columns(assignment)
+    known = {row["student"]: row for row in _rows(out, columns)}
     rows = []
     names = [*assignment.students, *strangers]
     for position, name in enumerate(names):
@@ -74,10 +66,15 @@ def grade(
             row = _row(name, content, assignment, limits) | {"fingerprint": fingerprint}
             progress(f"{name}: {row['total']} points" + (f" ({row['problems']})" if row["problems"] else ""))
             later = [known[each] for each in names[position + 1 :] if each in known]
-            _write(out, [*rows, row, *later])
+            _write(out, columns, [*rows, row, *later])
         rows.append(row)
-    _write(out, rows)
+    _write(out, columns, rows)
     return rows
+
+
+def _columns(assignment: Assignment) -> list[str]:
+    questions = [column for each in assignment.questions for column in (each.name, f"{each.name}: feedback")]
+    return ["student", "total", *questions, "seconds", "problems", "fingerprint"]
 
 
 def _content(path: Path) -> bytes | str:
@@ -91,7 +88,7 @@ def _content(path: Path) -> bytes | str:
 
 
 def _fingerprint(content: bytes | str | None, name: str, assignment: Assignment, limits: Limits) -> str:
-    what = [name, assignment.seed, assignment.students, limits, content]
+    what = [name, assignment, limits, content]
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
@@ -112,7 +109,7 @@ def _row(name: str, content: bytes | str | None, assignment: Assignment, limits:
             answers, seconds = {}, 0.0
             with Notebook(cells, limits) as notebook:
                 try:
-                    for question in QUESTIONS:
+                    for question in assignment.questions:
                         numbers = question.numbers(assignment.seed, name)
                         message = _verdict(question, notebook, numbers, answers)
                         points[question.name] = 0 if message else question.points
@@ -123,7 +120,7 @@ def _row(name: str, content: bytes | str | None, assignment: Assignment, limits:
                 problems += notebook.problems
             problems += _copied(answers, name, assignment)
     row = {"student": name, "total": sum(points.values()), "seconds": f"{seconds:.1f}", "problems": "; ".join(problems)}
-    for question in QUESTIONS:
+    for question in assignment.questions:
         row[question.name] = points.get(question.name, 0)
         row[f"{question.name}: feedback"] = feedback.get(question.name, "Not graded.")
     return {column: _plain(str(value)) for column, value in row.items()}
@@ -151,7 +148,7 @@ def _verdict(question: Question, notebook: Notebook, numbers: dict, answers: dic
 def _copied(answers: dict, name: str, assignment: Assignment) -> list[str]:
     """Say whose right answers were handed in under another's numbers: two of them are no accident."""
     found = {}
-    for question in QUESTIONS:
+    for question in assignment.questions:
         if question.name not in answers:
             continue
         given = question.read(answers[question.name])
@@ -200,15 +197,15 @@ def _plain(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def _write(path: Path, rows: list[dict[str, str]]) -> None:
+def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
     table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_atomically(path, table.getvalue().encode())
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
+def _rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
     """The rows of a table from an earlier run; none if there is no table."""
     if not path.exists():
         return []
@@ -218,6 +215,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
             rows = list(table)
     except (UnicodeDecodeError, csv.Error, IsADirectoryError):
         table = None
-    if table is None or table.fieldnames != COLUMNS or any(None in row or None in row.values() for row in rows):
-        raise ValueError(f"{path} is not a table of relmem grade: name another with --out.")
+    if table is None or table.fieldnames != columns or any(None in row or None in row.values() for row in rows):
+        raise ValueError(f"{path} is not a table of relmem grade for this assignment: name another with --out.")
     return rows
