@@ -11,7 +11,7 @@ from pathlib import Path
 from relmem_lite.exercises import AnswerRaised, matches
 from relmem_lite.teaching.assignment import Assignment
 from relmem_lite.teaching.questions import Question
-from relmem_lite.teaching.sandbox import Limits, Notebook, NotebookEnded
+from relmem_lite.teaching.sandbox import Limits, Notebook, NotebookEnded, Walls
 from relmem_lite.training.files import write_atomically
 
 LARGEST_NOTEBOOK = 20_000_000
@@ -38,7 +38,7 @@ def grade(
         out: the table, a CSV file.
         assignment: that was handed out.
         limits: of what one notebook may take.
-        progress: gets a line for each notebook that is graded.
+        progress: gets a line for each notebook that is graded, and one about the sandbox.
 
     Returns:
         The rows; all values are text.
@@ -56,18 +56,20 @@ def grade(
     strangers = [name for name in files if name not in assignment.students]
     columns = _columns(assignment)
     known = {row["student"]: row for row in _rows(out, columns)}
-    rows = []
+    rows, walls = [], []
     names = [*assignment.students, *strangers]
     for position, name in enumerate(names):
         content = files.get(name)
         fingerprint = _fingerprint(content, name, assignment, limits)
         row = known.get(name)
         if row is None or row["fingerprint"] != fingerprint:
-            row = _row(name, content, assignment, limits) | {"fingerprint": fingerprint}
+            row = _row(name, content, assignment, limits, walls.append) | {"fingerprint": fingerprint}
             progress(f"{name}: {row['total']} points" + (f" ({row['problems']})" if row["problems"] else ""))
             later = [known[each] for each in names[position + 1 :] if each in known]
             _write(out, columns, [*rows, row, *later])
         rows.append(row)
+    if walls:
+        progress(f"Sandbox: {walls[-1]}.")
     _write(out, columns, rows)
     return rows
 
@@ -92,7 +94,9 @@ def _fingerprint(content: bytes | str | None, name: str, assignment: Assignment,
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
-def _row(name: str, content: bytes | str | None, assignment: Assignment, limits: Limits) -> dict[str, str]:
+def _row(
+    name: str, content: bytes | str | None, assignment: Assignment, limits: Limits, tell: Callable[[Walls], None]
+) -> dict[str, str]:
     points, feedback, problems, seconds = {}, {}, [], 0.0
     if name not in assignment.students:
         problems.append("no student of the assignment has this name")
@@ -108,6 +112,7 @@ def _row(name: str, content: bytes | str | None, assignment: Assignment, limits:
                 problems.append(f"the notebook was made for {made_for or 'nobody'}")
             answers, seconds = {}, 0.0
             with Notebook(cells, limits) as notebook:
+                tell(notebook.walls)
                 try:
                     for question in assignment.questions:
                         numbers = question.numbers(assignment.seed, name)
