@@ -94,7 +94,7 @@ def test_help_tells_a_newcomer_what_names_and_presets_are_and_where_runs_go(caps
     assert max(map(len, out.splitlines())) <= 120
 
 
-@pytest.mark.parametrize("command", ["list", "run", "sweep", "bench", "data", "generate"])
+@pytest.mark.parametrize("command", ["list", "run", "sweep", "bench", "data", "generate", "assignment", "grade"])
 def test_every_command_has_help(command, capsys):
     status, out, err = printed(capsys, command, "--help")
     assert (status, err) == (0, "")
