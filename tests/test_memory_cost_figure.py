@@ -1,7 +1,5 @@
 import json
 import re
-from html.parser import HTMLParser
-from importlib.resources import files
 
 import pytest
 import torch
@@ -11,16 +9,6 @@ from relmem_lite.figures.memory_cost import SIZES, in_words, kept, memory_cost, 
 from relmem_lite.models import Stack, num_parameters
 
 LENGTHS = [1, 100, 4095, 4096, 4097, 2**20]
-
-
-class Page(HTMLParser):
-    def __init__(self, page):
-        super().__init__()
-        self.tags = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
 
 
 def data_of(page):
@@ -110,27 +98,6 @@ def test_bytes_in_words(count, words):
     assert in_words(count) == words
 
 
-def test_the_page_stands_alone_and_twice_on_one_page():
-    figure = memory_cost()
-    first, second = figure._repr_html_(), figure._repr_html_()
-    tags = Page(first + second).tags
-    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
-    assert len(ids) == len(set(ids)) == 2
-    for _, attributes in tags:
-        assert not {"src", "href", "srcset", "data", "poster"} & set(attributes)
-    assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttpRequest", first)
-    assert "__" not in first
-    assert len(first.encode()) < 15_000
-
-
-def test_the_page_can_be_read_out_and_used_by_keyboard():
-    page = memory_cost()._repr_html_()
-    assert 'role="status"' in page
-    assert 'type: "range"' in page  # which browsers move by arrow keys
-    assert "aria-valuetext" in page
-    assert "<noscript>" in page
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -148,7 +115,3 @@ def test_the_page_can_be_read_out_and_used_by_keyboard():
 def test_what_cannot_be_shown_is_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         memory_cost(**arguments)
-
-
-def test_the_page_is_part_of_the_package():
-    assert files("relmem_lite.figures").joinpath("memory_cost.html").is_file()

@@ -1,9 +1,6 @@
 import json
 import re
-from html.parser import HTMLParser
-from importlib.resources import files
 from math import log2
-from pathlib import Path
 
 import matplotlib as mpl
 import pytest
@@ -18,16 +15,6 @@ from relmem_lite.scans import scan
 A = [0.9, 0.5, 0.8, 1.0, 0.3, 0.7, 0.6, 0.9]
 B = [1.0, 2.0, -1.0, 0.5, 3.0, 0.0, 1.0, 2.0]
 METHODS = ["loop", "Hillis-Steele", "Blelloch", "chunked"]
-
-
-class Page(HTMLParser):
-    def __init__(self, page):
-        super().__init__()
-        self.tags = []
-        self.feed(page)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
 
 
 def data_of(page):
@@ -82,28 +69,6 @@ def test_the_page_holds_what_scan_computes():
     assert ", ".join(f"{state:.2f}" for state in states.tolist()) in page
 
 
-def test_the_page_stands_alone_and_twice_on_one_page():
-    stepper = scan_stepper(A, B)
-    first, second = stepper._repr_html_(), stepper._repr_html_()
-    tags = Page(first + second).tags
-    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
-    assert len(ids) == len(set(ids)) == 2
-    for _, attributes in tags:
-        assert not {"src", "href", "srcset", "data", "poster"} & set(attributes)
-    addresses = set(re.findall(r"(?:https?:)?//[\w.]+[^\s\"')]*", first))
-    assert addresses == {"http://www.w3.org/2000/svg"}  # the name of a namespace, which nothing fetches
-    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest", first)
-    assert "__" not in first
-    assert len(first.encode()) < 15_000
-
-
-def test_the_page_can_be_read_out_and_takes_the_colours_of_its_surroundings():
-    page = scan_stepper(A, B)._repr_html_()
-    assert 'role="status"' in page
-    assert 'role="img"' in page
-    assert re.findall(r"#[0-9a-fA-F]{6}", page) == ["#159A70"]  # beside it, only the text's own colour
-
-
 def test_a_method_of_the_readers_own_is_shown():
     levels = {"</script><b>mine": [[(1, 0)], [(2, 1)]]}
     page = scan_stepper(A[:3], B[:3], levels)._repr_html_()
@@ -139,9 +104,3 @@ def test_the_picture_says_the_same(method):
     assert sorted(drawn) == pytest.approx(sorted(scan_stepper(A, B).states), abs=0.006)
     assert f"level {len(schedules(8)[method])}" in words
     plt.close(ax.figure)
-
-
-def test_the_page_is_part_of_the_package():
-    assert files("relmem_lite.figures").joinpath("scan_stepper.html").is_file()
-    settings = (Path(__file__).parent.parent / "pyproject.toml").read_text()
-    assert '"relmem_lite.figures" = ["*.html"]' in settings

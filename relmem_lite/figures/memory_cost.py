@@ -10,8 +10,8 @@ import torch
 
 from relmem_lite.core import Core, nearest, positive_int
 from relmem_lite.cores import LSTM, CausalAttention, LinearAttention, Mamba, MinGRU, RelationalMemory
-from relmem_lite.figures.page import filled
-from relmem_lite.figures.style import style_of
+from relmem_lite.figures.page import MovingFigure
+from relmem_lite.figures.style import on_both, style_of
 
 HEAD = 128
 """Features of a head, as in most large models."""
@@ -138,8 +138,11 @@ def in_words(count: float) -> str:
 
 
 @dataclass(frozen=True, repr=False)
-class MemoryCost:
+class MemoryCost(MovingFigure):
     """What `memory_cost` returns; a notebook shows it as a page with sliders, a terminal as a table."""
+
+    page = "memory_cost.html"
+    title = "Which core fits beside the weights"
 
     time: int
     batch: int
@@ -171,8 +174,14 @@ class MemoryCost:
             lines.append(f"  {_ROWS[core].name:32} {in_words(self.state_bytes(core)):>8}  {verdict}")
         return "\n".join(lines)
 
-    def _repr_html_(self) -> str:
-        data = {
+    def words(self) -> str:
+        """Say what each core keeps at the start."""
+        first, *_ = repr(self).split("\n")
+        return first + " " + ", ".join(f"{_ROWS[core].name} {in_words(self.state_bytes(core))}" for core in self.kept)
+
+    def data(self) -> dict:
+        """Return what the page computes from."""
+        return {
             "time": self.time,
             "batch": self.batch,
             "budget": self.budget,
@@ -180,12 +189,10 @@ class MemoryCost:
             "bytes": BYTES_PER_NUMBER,
             "sizes": [[*size, num_weights(*size)] for size in self.sizes],
             "rows": [
-                {"name": _ROWS[core].name, "color": style_of(_ROWS[core].style).color, "kept": counts}
+                {"name": _ROWS[core].name, "color": on_both(style_of(_ROWS[core].style).color), "kept": counts}
                 for core, counts in self.kept.items()
             ],
         }
-        table = ", ".join(f"{_ROWS[core].name} {in_words(self.state_bytes(core))}" for core in self.kept)
-        return filled("memory_cost.html", data, {"TABLE": repr(self).split("\n")[0] + " " + table})
 
 
 def memory_cost(

@@ -1,32 +1,68 @@
-"""A figure's page from its template: data go into its script, words into its text, and neither can end them."""
+"""What the figures that move share: one page for all of them, in which a figure fills in its style and its drawing."""
 
 import html
 import json
 import re
 import uuid
-from collections.abc import Mapping
 from importlib.resources import files
+from typing import ClassVar
+
+from matplotlib.colors import to_hex
+
+from relmem_lite.figures.style import DARK, DIVERGING, GREY, INK, PALE, PARALLEL_GREEN, SEQUENTIAL, WRONG, on_both
 
 
-def filled(template: str, data: object, words: Mapping[str, str]) -> str:
-    """Return a template of this folder, such as "recall.html", with what its page shows.
+class MovingFigure:
+    """A figure that its reader moves: a notebook shows it as a page of plain HTML with a script, no kernel needed.
 
-    In the template, `__DATA__` stands for the data, as JSON in a script, `__ID__` for a name that no other showing has,
-    since one figure may be shown twice on a page, and each `__KEY__` for the words of that key.
-
-    Args:
-        template: the file's name.
-        data: plain values.
-        words: text by key; it may stand in an attribute.
-
-    Raises:
-        KeyError: the template asks for words that are not given.
+    A subclass names its `page`, a file of this folder with one style, for its own parts alone, and one script, which
+    draws. "page.html" has what they share: colours for light and dark pages, sliders, buttons, and what is read out.
+    The script finds `data()` as `given`.
     """
-    name = template.removesuffix(".html").replace("_", "-")
-    parts = {key: html.escape(text) for key, text in words.items()} | {
-        "DATA": json.dumps(data, separators=(",", ":")).replace("<", "\\u003c"),
-        "ID": f"{name}-{uuid.uuid4().hex}",
-    }
-    page = files("relmem_lite.figures").joinpath(template).read_text(encoding="utf-8")
-    # All at once: what was put in is not looked through for what is left.
-    return re.sub("__([A-Z]+)__", lambda place: parts[place[1]], page)
+
+    page: ClassVar[str]
+    title: str
+    """What the figure shows, in one sentence."""
+
+    def words(self) -> str:
+        """Say what is to be seen before the figure is moved."""
+        raise NotImplementedError
+
+    def data(self) -> dict:
+        """Return what the script draws, as plain values."""
+        raise NotImplementedError
+
+    def _repr_html_(self) -> str:
+        style, script = re.fullmatch(
+            r"<style>\n(.*)</style>\n<script>\n(.*)</script>\n", _template(self.page), re.DOTALL
+        ).groups()
+        name = self.page.removesuffix(".html").replace("_", "-")
+        parts = _COLORS | {
+            "NAME": name,
+            "ID": f"{name}-{uuid.uuid4().hex}",  # one figure may be shown twice on a page
+            "TITLE": html.escape(self.title),
+            "WORDS": html.escape(self.words()),
+            "STYLE": style.rstrip(),
+            "SCRIPT": script.rstrip(),
+            # In a script, and nothing in it can end that.
+            "DATA": json.dumps(self.data(), separators=(",", ":")).replace("<", "\\u003c"),
+        }
+        # All at once: what was put in is not looked through for what is left.
+        return re.sub("__([A-Z]+)__", lambda place: parts[place[1]], _template("page.html"))
+
+
+_COLORS = {
+    "INK": f"light-dark({INK}, #E8EAED)",
+    "PAPER": f"light-dark(#FFFFFF, {DARK})",
+    "GREY": on_both(GREY),
+    "PALE": f"light-dark({PALE}, #2D343D)",
+    "FULL": f"light-dark({to_hex(SEQUENTIAL(0.8))}, #C9BFF5)",  # the dark end of maps that begin with the paper
+    "ACCENT": on_both(PARALLEL_GREEN),
+    "WRONG": on_both(WRONG),
+    "MINUS": f"light-dark({to_hex(DIVERGING(0.08))}, {to_hex(DIVERGING(0.3))})",
+    "PLUS": f"light-dark({to_hex(DIVERGING(0.9))}, {to_hex(DIVERGING(0.72))})",
+}
+
+
+def _template(name: str) -> str:
+    return files("relmem_lite.figures").joinpath(name).read_text(encoding="utf-8")

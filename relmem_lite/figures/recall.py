@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 from relmem_lite.core import positive_int
-from relmem_lite.figures.page import filled
-from relmem_lite.figures.style import GREY, INK, style_of
+from relmem_lite.figures.page import MovingFigure
+from relmem_lite.figures.style import on_both, style_of
 from relmem_lite.tasks import accuracy_within, bits_needed
 
 BITS_A_FLOAT = (1, 2, 4, 8, 16, 32)
@@ -44,8 +44,11 @@ class Recalled:
 
 
 @dataclass(frozen=True, repr=False)
-class RecallFigure:
+class RecallFigure(MovingFigure):
     """What `recall_figure` returns; a notebook shows it as a page with two sliders and a choice of precision."""
+
+    page = "recall.html"
+    title = "What a state of a given size can recall, and what trained ones did"
 
     recalled: tuple[Recalled, ...]
     choices: int
@@ -70,13 +73,14 @@ class RecallFigure:
     def __repr__(self) -> str:
         return f"RecallFigure of {len(self.recalled)} recorded cores: {self.words()}"
 
-    def _repr_html_(self) -> str:
+    def data(self) -> dict:
+        """Return the bound as a table, and what was recorded."""
         styles = [style_of(each.core) for each in self.recalled]
         cores = [
-            asdict(each) | {"name": style.name, "color": style.color, "words": style.text_color}
+            asdict(each) | {"name": style.name, "color": on_both(style.color), "words": on_both(style.text_color)}
             for each, style in zip(self.recalled, styles, strict=True)
         ]
-        data = {
+        return {
             "cores": cores,
             "choices": self.choices,
             "start": {"pairs": self.pairs, "floats": self.floats, "bits": self.bits},
@@ -84,7 +88,6 @@ class RecallFigure:
             "precisions": BITS_A_FLOAT,
             "bound": [[round(number, 7) for number in point] for point in bound_table(self.choices)],
         }
-        return filled("recall.html", data, {"WORDS": self.words(), "GREY": GREY, "INK": INK})
 
 
 def bound_table(choices: int, points: int = 129) -> list[tuple[float, float]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from relmem_lite.figures.page import filled
+from relmem_lite.figures.page import MovingFigure
 from relmem_lite.figures.style import GREY, INK, figure, set_title, style_of
 from relmem_lite.scans import scan
 
@@ -56,8 +56,11 @@ def _chunked(steps: int) -> list[Level]:
 
 
 @dataclass(frozen=True, repr=False)
-class ScanStepper:
+class ScanStepper(MovingFigure):
     """What `scan_stepper` returns; a notebook shows it as a page with buttons, radio buttons and sliders."""
+
+    page = "scan_stepper.html"
+    title = "The same scan, level by level"
 
     a: tuple[float, ...]
     b: tuple[float, ...]
@@ -69,9 +72,18 @@ class ScanStepper:
         states = ", ".join(f"{state:.2f}" for state in self.states)
         return f"ScanStepper of {', '.join(self.schedules)}; the states are {states}"
 
-    def _repr_html_(self) -> str:
-        data = {"a": self.a, "b": self.b, "method": self.method, "schedules": self.schedules}
-        return filled("scan_stepper.html", data, {"STATES": ", ".join(f"{state:.2f}" for state in self.states)})
+    def words(self) -> str:
+        """Say which states the levels lead to."""
+        levels = self.schedules[self.method]
+        return (
+            f"{self.method}: {len(levels)} levels, {sum(map(len, levels))} joins in all. They lead to the states "
+            + ", ".join(f"{state:.2f}" for state in self.states)
+            + "."
+        )
+
+    def data(self) -> dict:
+        """Return the steps and how each method joins them."""
+        return {"a": self.a, "b": self.b, "method": self.method, "schedules": self.schedules}
 
 
 def scan_stepper(

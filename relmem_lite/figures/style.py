@@ -14,6 +14,8 @@ WIDTH = 7.0  # inches: the one width of the book's figures; at 390 px a point is
 GREY = "#6B7075"  # reference lines and their labels; 4.9 to 1 on white
 INK = "#1F1F1F"
 PALE = "#E9EBED"  # cells that hold nothing, panels without data
+WRONG = "#C1121F"  # what should not have happened; 6.2 to 1 on white, and never the only sign
+DARK = "#14181E"  # the ground of dark pages
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,14 @@ def readable(color) -> str:
     while contrast(channels) < 4.5:
         channels = channels * 0.97
     return to_hex(channels)
+
+
+def on_both(color) -> str:
+    """`color` as CSS for light and dark pages, where it is lightened until words in it reach 4.5 to 1."""
+    channels = np.array(to_rgb(color))
+    while contrast(to_hex(channels), DARK) < 4.5:
+        channels = 1 - (1 - channels) * 0.97
+    return f"light-dark({to_hex(color).upper()}, {to_hex(channels).upper()})"
 
 
 def style_of(core: str) -> CoreStyle:

@@ -8,13 +8,11 @@ from dataclasses import asdict, dataclass
 
 from matplotlib.patches import FancyArrowPatch
 
-from relmem_lite.figures.page import filled
-from relmem_lite.figures.style import GREY, INK, PARALLEL_GREEN, figure, set_title
+from relmem_lite.figures.page import MovingFigure
+from relmem_lite.figures.style import GREY, INK, WRONG, figure, set_title
 
 Edges = Sequence[tuple[int, int]]
 """A graph's edges in the order in which they are read; its nodes are 0 to the number of edges."""
-
-WRONG = "#C1121F"  # what a tour should not have done; 6.2 to 1 on white, and never the only sign
 
 _END, _ANSWERS = "[EOS]", ("TRUE", "FALSE")
 
@@ -231,8 +229,11 @@ def graph_map(edges: Edges, words: str | None = None, title: str | None = None, 
 
 
 @dataclass(frozen=True, repr=False)
-class TraceViewer:
+class TraceViewer(MovingFigure):
     """What `trace_viewer` returns; a notebook shows it as a page with radio buttons, a slider, Back and Next."""
+
+    page = "trace.html"
+    title = "A tour, word by word: red is what the graph does not allow"
 
     graphs: tuple[tuple[tuple[int, int], ...], ...]
     tours: Mapping[str, tuple[tuple[Step, ...], ...]]
@@ -250,13 +251,12 @@ class TraceViewer:
     def __repr__(self) -> str:
         return f"TraceViewer of {len(self.graphs)} graphs. {self.words()}"
 
-    def _repr_html_(self) -> str:
+    def data(self) -> dict:
+        """Return the graphs, and every step of every tour."""
         graphs = [{"edges": edges, "places": places(edges)} for edges in self.graphs]
         # Pairs: a script's object has an order of its own for names that are numbers.
         tours = [(name, [[asdict(step) for step in steps] for steps in each]) for name, each in self.tours.items()]
-        data = {"graphs": graphs, "tours": tours, "start": {"graph": self.graph, "name": self.name}}
-        words = {"WORDS": self.words(), "INK": INK, "GREY": GREY, "WRONG": WRONG, "NOW": PARALLEL_GREEN}
-        return filled("trace.html", data, words)
+        return {"graphs": graphs, "tours": tours, "start": {"graph": self.graph, "name": self.name}}
 
 
 def trace_viewer(
