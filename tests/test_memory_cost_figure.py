@@ -3,6 +3,7 @@ import re
 
 import pytest
 import torch
+from in_browser import in_browser
 
 from relmem_lite.cores import LSTM, CausalAttention, LinearAttention, Mamba, MinGRU, RelationalMemory
 from relmem_lite.figures.memory_cost import SIZES, in_words, kept, memory_cost, num_weights
@@ -82,6 +83,30 @@ def test_more_memory_makes_no_core_stop_fitting_and_longer_contexts_make_none_fi
     assert [core for core in long.kept if not long.fits(core)] == ["hybrid", "grouped", "attention"]
 
 
+def test_a_token_takes_at_least_the_time_to_read_weights_and_states_once():
+    slow, fast = memory_cost(speed=25, size=2, budget=80), memory_cost(speed=3200, size=2, budget=80)
+    for core in slow.kept:
+        assert slow.token_seconds(core) == pytest.approx(128 * fast.token_seconds(core))
+        assert fast.token_seconds(core) * 3200e9 == pytest.approx(fast.weight_bytes() + fast.state_bytes(core))
+
+
+def test_the_page_says_the_same_bytes_and_times(tmp_path):
+    figure = memory_cost(time=8192, batch=4, budget=80, speed=100, size=1)
+    found = in_browser(
+        memory_cost(),
+        tmp_path,
+        """
+        slide("Context", 13); slide("Batch", 2); slide("Memory", 80); slide("Memory speed", 2); slide("Model", 1);
+        return { lines: read("li .words"), said: said() };
+        """,
+    )
+    for core, line in zip(figure.kept, found["lines"], strict=True):
+        least = figure.token_seconds(core)
+        assert f"{in_words(figure.state_bytes(core))} ✓ fits" in line
+        assert f"≥ {float(f'{1000 * least:.3g}'):g} ms a token" in line
+    assert "All of these fit" in found["said"]
+
+
 @pytest.mark.parametrize(
     ("count", "words"),
     [
@@ -105,6 +130,7 @@ def test_bytes_in_words(count, words):
         ({"time": 2**21}, "time must be a power of two"),
         ({"batch": 512}, "batch must be a power of two from 1 to 256"),
         ({"budget": 100}, "from 8 to 80 gigabytes, got 100"),
+        ({"speed": 60}, "25 times a power of two, up to 3,200, got 60"),
         ({"size": 4}, "from 0 to 3, got 4"),
         ({"cores": ["min_gur"]}, "min_gru"),
         ({"cores": []}, "at least one core"),

@@ -1,8 +1,10 @@
 """What all figures that move keep to, whatever they show."""
 
+import io
 import re
 from html.parser import HTMLParser
 from importlib.resources import files
+from math import nan
 from pathlib import Path
 
 import matplotlib as mpl
@@ -11,11 +13,15 @@ import pytest
 mpl.use("Agg")
 
 from in_browser import in_browser
+from PIL import Image
 
 from relmem_lite.figures import contrast
+from relmem_lite.figures.gate_filter import gate_filter
 from relmem_lite.figures.memory_cost import memory_cost
+from relmem_lite.figures.memory_reader import memory_reader
 from relmem_lite.figures.recall import Recalled, recall_figure
 from relmem_lite.figures.scan_stepper import scan_stepper
+from relmem_lite.figures.slot_attention import slot_attention
 from relmem_lite.figures.style import CORE_STYLES, DARK, INK, WRONG, on_both
 from relmem_lite.figures.trace import trace_viewer
 
@@ -24,6 +30,9 @@ FIGURES = {
     "recall": recall_figure([Recalled("lstm", 48, ((4, 0.25), (8, 0.14), (64, 0.03)))]),
     "trace": trace_viewer([[(3, 0), (2, 1), (2, 0)]], {"minGRU": ["0 1 0 [EOS] TRUE"]}),
     "memory-cost": memory_cost(),
+    "slot-attention": slot_attention(),
+    "memory-reader": memory_reader({"trained": [[0.9, 0.8], [nan, 0.9]], "untrained": [[0.9, 0.2], [nan, 0.8]]}),
+    "gate-filter": gate_filter(),
 }
 every_figure = pytest.mark.parametrize("name", FIGURES)
 
@@ -46,8 +55,9 @@ def test_the_page_stands_alone_and_twice_on_one_page(name):
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids)) == 2
     for _, attributes in tags:
-        assert not {"src", "href", "srcset", "data", "poster"} & set(attributes)
-    addresses = set(re.findall(r"(?:https?:)?//[\w.]+[^\s\"')]*", first))
+        assert not {"href", "srcset", "data", "poster"} & set(attributes)
+        assert attributes.get("src", "data:").startswith("data:")
+    addresses = set(re.findall(r"(?:https?:)?//[\w.]+[^\s\"')]*", re.sub(r"base64,[\w+/=]+", "", first)))
     assert addresses == {"http://www.w3.org/2000/svg"}  # the name of a namespace, which nothing fetches
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest", first)
     assert "__" not in first
@@ -69,13 +79,25 @@ def test_the_page_can_be_told_from_the_others_and_read_out(name):
     (picture,) = [attributes for tag, attributes in tags if tag == "svg"]
     assert picture == {"role": "img", "aria-label": figure.words()}
     assert sum(attributes.get("role") == "status" for _, attributes in tags) == 1
-    assert "noscript" in [tag for tag, _ in tags]
+    (still,) = [attributes for tag, attributes in tags if tag == "img"]  # in a noscript: what there is without scripts
+    assert still["alt"] == figure.words()
+    assert "<noscript><img" in figure._repr_html_()
+
+
+@every_figure
+def test_the_still_picture_is_one_and_light(name):
+    still = FIGURES[name]._repr_png_()
+    with Image.open(io.BytesIO(still)) as picture:
+        assert picture.width == 910  # 7 inches
+        colors = picture.convert("RGB").getcolors(1_000_000)
+    assert len(colors) > 8  # something is drawn on the white
+    assert len(still) < 80_000
 
 
 @every_figure
 def test_a_figure_has_no_colours_of_its_own(name):
     own = files("relmem_lite.figures").joinpath(FIGURES[name].page).read_text()
-    assert not re.findall(r"#[0-9a-fA-F]{3,8}\b|rgba?\(|\bwhite\b|\bblack\b", own)
+    assert not re.findall(r"#[0-9a-fA-F]{3,8}\b|rgba?\(|\b(?:white|black)\b(?!-)", own)
 
 
 @pytest.mark.parametrize("color", [INK, WRONG, *{style.color for style in CORE_STYLES.values()}])
@@ -125,4 +147,4 @@ def test_in_a_browser_every_control_works_nothing_is_too_wide_and_dark_pages_get
 
 def test_the_pages_are_part_of_the_package():
     settings = (Path(__file__).parent.parent / "pyproject.toml").read_text()
-    assert '"relmem_lite.figures" = ["*.html"]' in settings
+    assert '"relmem_lite.figures" = ["*.html", "*.json"]' in settings

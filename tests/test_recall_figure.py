@@ -1,11 +1,14 @@
 import itertools
 import json
+import math
 import re
 
 import matplotlib as mpl
 import pytest
 
 mpl.use("Agg")
+
+from in_browser import in_browser
 
 from relmem_lite.figures import contrast
 from relmem_lite.figures.recall import Recalled, bound_table, recall_figure
@@ -111,3 +114,24 @@ def test_what_the_sliders_have_not_is_refused(options, words):
 def test_a_record_that_makes_no_sense_is_refused(arguments, words):
     with pytest.raises(ValueError, match=words):
         Recalled(*arguments)
+
+
+def test_the_page_says_the_bound_and_every_width_of_a_core(tmp_path):
+    wide = Recalled("lstm", 400, ((4, 0.8), (8, 0.6), (64, 0.1)))
+    found = in_browser(
+        recall_figure([SMALL, wide, GROWING], pairs=64, floats=64, bits=1),
+        tmp_path,
+        """
+        const looks = { alike: said() };
+        choose("LSTM"); slide("pairs shown", 3); looks.lstm = said();
+        choose("attention"); looks.attention = said();
+        slide("floats kept", 4); choose("2"); looks.small = said();
+        return looks;
+        """,
+    )
+    assert "Recorded, with half to twice as many floats: LSTM 3 % (48 floats)." in found["alike"]
+    assert f"more than {math.floor(100 * accuracy_within(64, 64, 64))} % right" in found["alike"]
+    assert "LSTM of every width: 14 % (48 floats), 60 % (400 floats)." in found["lstm"]
+    assert "attention of every width: not tested there (448 floats)." in found["attention"]
+    assert "16 floats of 2 bits keep 32." in found["small"]
+    assert f"more than {math.floor(100 * accuracy_within(32, 8, 64))} % right" in found["small"]

@@ -8,6 +8,7 @@ import torch
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from in_browser import in_browser
 
 from relmem_lite.figures.scan_stepper import scan_levels, scan_stepper, schedules
 from relmem_lite.scans import scan
@@ -104,3 +105,23 @@ def test_the_picture_says_the_same(method):
     assert sorted(drawn) == pytest.approx(sorted(scan_stepper(A, B).states), abs=0.006)
     assert f"level {len(schedules(8)[method])}" in words
     plt.close(ax.figure)
+
+
+def test_the_page_steps_to_the_states_of_scan(tmp_path):
+    found = in_browser(
+        scan_stepper(A, B),
+        tmp_path,
+        """
+        const looks = {}, last = { "Hillis-Steele": 3, Blelloch: 5, chunked: 4 };
+        for (const [name, level] of Object.entries(last)) {
+          choose(name); slide("Level", level); slide("a3", 0.6);
+          looks[name] = { said: said(), heard: root.querySelector("svg").getAttribute("aria-label") };
+        }
+        return looks;
+        """,
+    )
+    a, b = (torch.tensor(x, dtype=torch.float64).reshape(1, -1, 1) for x in ([*A[:2], 0.6, *A[3:]], B))
+    states = [f"t {t}: {state:.2f}" for t, state in enumerate(scan(a, b).flatten().tolist(), 1)]
+    for look in found.values():
+        assert "All states are there, and equal the loop's." in look["said"]
+        assert f"Cells: {', '.join(states)}." in look["heard"]

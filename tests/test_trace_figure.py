@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -9,6 +10,7 @@ from matplotlib.colors import to_hex
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from in_browser import in_browser
 
 from relmem_lite.figures import contrast
 from relmem_lite.figures.trace import WRONG, graph_map, judge, places, right_tour, trace_viewer
@@ -199,3 +201,24 @@ def test_a_name_that_the_page_has_a_use_for_is_a_name_like_any_other():
 def test_what_cannot_be_shown_is_refused(arguments, options, words):
     with pytest.raises(ValueError, match=words):
         trace_viewer(*arguments, **options)
+
+
+def test_the_page_says_what_a_step_down_takes(tmp_path):
+    found = in_browser(
+        VIEWER,
+        tmp_path,
+        """
+        const looks = [];
+        choose("the rule");
+        for (let step = 1; step <= 9; step++) { press("Next"); looks.push(said()); }
+        choose("minGRU"); slide("Words written", 2); looks.push(said());
+        return looks;
+        """,
+    )
+    # The rule's tour of TREE is 0 3 0 2 1 2 0: down to 3 of three nodes, to 2 of two, to 1 of one.
+    assert "3 nodes are left: who has kept nothing of the graph is right once in 3." in found[1]
+    assert "2 nodes are left" in found[3]
+    assert "left" not in found[0] + found[2] + found[4]
+    assert f"3 of 3. To know them all takes {math.log2(6):.1f} bits" in found[8]
+    assert "there is no such edge" in found[9]
+    assert "right once in 3" in found[9]

@@ -11,7 +11,7 @@ import torch
 from relmem_lite.core import Core, nearest, positive_int
 from relmem_lite.cores import LSTM, CausalAttention, LinearAttention, Mamba, MinGRU, RelationalMemory
 from relmem_lite.figures.page import MovingFigure
-from relmem_lite.figures.style import on_both, style_of
+from relmem_lite.figures.style import GREY, figure, on_both, style_of
 
 HEAD = 128
 """Features of a head, as in most large models."""
@@ -23,6 +23,8 @@ EVERY = 8
 """Layers of which one is attention, where a stack is a hybrid."""
 BYTES_PER_NUMBER = 2
 """Bytes of a number, of the weights as of the state: bfloat16."""
+SLOWEST, FASTEST = 25, 3200
+"""Gigabytes a second that can be read from memory: a laptop's, and those of a large accelerator."""
 SIZES = ((16, 1024), (24, 2048), (32, 4096), (40, 5120))
 """Models to choose from: layers, and features of a layer."""
 
@@ -147,6 +149,7 @@ class MemoryCost(MovingFigure):
     time: int
     batch: int
     budget: float
+    speed: int
     size: int
     sizes: tuple[tuple[int, int], ...]
     kept: dict[str, tuple[Kept, ...]]
@@ -158,6 +161,10 @@ class MemoryCost(MovingFigure):
     def weight_bytes(self) -> int:
         """Return the bytes of the weights, at the size chosen."""
         return BYTES_PER_NUMBER * num_weights(*self.sizes[self.size])
+
+    def token_seconds(self, core: str) -> float:
+        """Return the least time for a token of every sequence: to read weights and states once from memory."""
+        return (self.weight_bytes() + self.state_bytes(core)) / (self.speed * 1e9)
 
     def fits(self, core: str) -> bool:
         """Say whether weights and states fit in the budget."""
@@ -185,6 +192,8 @@ class MemoryCost(MovingFigure):
             "time": self.time,
             "batch": self.batch,
             "budget": self.budget,
+            "speed": self.speed,
+            "slowest": SLOWEST,
             "size": self.size,
             "bytes": BYTES_PER_NUMBER,
             "sizes": [[*size, num_weights(*size)] for size in self.sizes],
@@ -194,6 +203,24 @@ class MemoryCost(MovingFigure):
             ],
         }
 
+    def still(self):
+        """Draw the bars as they are at first."""
+        fig, ax = figure(0.9 + 0.42 * len(self.kept))
+        weights, budget = self.weight_bytes() / 1e9, self.budget
+        for row, core in enumerate(self.kept):
+            state, style = self.state_bytes(core), style_of(_ROWS[core].style)
+            ax.barh(row, budget, color="white", edgecolor=GREY, height=0.6)
+            ax.barh(row, min(weights, budget), color="#BFC3C6", height=0.6)
+            shown = max(0.0, min(state / 1e9, budget - weights))
+            ax.barh(row, shown, left=weights, color=style.color, height=0.6, hatch=None if self.fits(core) else "///")
+            ax.text(budget * 1.02, row, f"{in_words(state)}{'' if self.fits(core) else ': too much'}", va="center")
+        ax.set_yticks(range(len(self.kept)), [_ROWS[core].name for core in self.kept])
+        ax.set(xlim=(0, budget * 1.8), ylim=(len(self.kept) - 0.5, -0.5), xlabel="GB (grey: weights)")
+        ax.set_xticks([0, budget])
+        for side in ("left", "bottom"):
+            ax.spines[side].set_visible(False)
+        return fig
+
 
 def memory_cost(
     cores: Sequence[str] | None = None,
@@ -202,13 +229,15 @@ def memory_cost(
     time: int = 65_536,
     batch: int = 16,
     budget: int = 40,
+    speed: int = 800,
     size: int = 0,
 ) -> MemoryCost:
-    """Return a small page that answers which core fits in a memory: plain HTML, no kernel needed.
+    """Return a small page that answers which core fits in a memory, and how fast: plain HTML, no kernel needed.
 
-    The reader sets the length of the context, the number of sequences at once, the memory and the model's size; each
-    core has a bar, its weights (12 D^2 a layer for all) and the bytes that it keeps of the sequences, in 16 bits a
-    number. Activations of the step being computed are left out: they are the same for all, and small.
+    The reader sets the length of the context, the number of sequences at once, the memory, its speed and the model's
+    size; each core has a bar, its weights (12 D^2 a layer for all) and the bytes that it keeps of the sequences, in 16
+    bits a number, and the least time for a token: weights and what is kept have to be read once. Activations of the
+    step being computed are left out: they are the same for all, and small.
 
     Args:
         cores: lines of the figure, names that `kept` knows; None for all.
@@ -216,6 +245,7 @@ def memory_cost(
         time: the length shown first, a power of two from 1,024 to 1,048,576.
         batch: the number of sequences shown first, a power of two up to 256.
         budget: gigabytes shown first, from 8 to 80.
+        speed: of the memory at first, gigabytes a second, 25 times a power of two up to 3,200.
         size: place of the model shown first among the sizes.
 
     Raises:
@@ -227,10 +257,12 @@ def memory_cost(
             raise ValueError(f"{name} must be a power of two from {low:,} to {high:,}, got {value:,}.")
     if not 8 <= positive_int("budget", budget) <= 80:
         raise ValueError(f"budget must be from 8 to 80 gigabytes, got {budget}.")
+    if positive_int("speed", speed) not in [SLOWEST * 2**power for power in range(8)]:
+        raise ValueError(f"speed must be {SLOWEST} times a power of two, up to {FASTEST:,}, got {speed:,}.")
     sizes = tuple((layers, width) for layers, width in sizes)
     if not cores or not sizes:
         raise ValueError("There is nothing to show: give at least one core and one size.")
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < len(sizes):
         raise ValueError(f"size is the place of one of {len(sizes)} sizes, from 0 to {len(sizes) - 1}, got {size!r}.")
     counts = {core: tuple(kept(core, *each) for each in sizes) for core in cores}
-    return MemoryCost(time, batch, budget, size, sizes, counts)
+    return MemoryCost(time, batch, budget, speed, size, sizes, counts)

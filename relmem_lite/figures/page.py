@@ -1,15 +1,31 @@
 """What the figures that move share: one page for all of them, in which a figure fills in its style and its drawing."""
 
+import base64
 import html
+import io
 import json
 import re
 import uuid
+from functools import cached_property
 from importlib.resources import files
 from typing import ClassVar
 
+import matplotlib.pyplot as plt
 from matplotlib.colors import to_hex
+from PIL import Image
 
-from relmem_lite.figures.style import DARK, DIVERGING, GREY, INK, PALE, PARALLEL_GREEN, SEQUENTIAL, WRONG, on_both
+from relmem_lite.figures.style import (
+    BOOK_STYLE,
+    DARK,
+    DIVERGING,
+    GREY,
+    INK,
+    PALE,
+    PARALLEL_GREEN,
+    SEQUENTIAL,
+    WRONG,
+    on_both,
+)
 
 
 class MovingFigure:
@@ -32,6 +48,28 @@ class MovingFigure:
         """Return what the script draws, as plain values."""
         raise NotImplementedError
 
+    def still(self):
+        """Draw what is to be seen before the figure is moved: for print, and where scripts are off.
+
+        Returns:
+            A matplotlib Figure.
+        """
+        raise NotImplementedError
+
+    def _repr_png_(self) -> bytes:
+        return self._still
+
+    @cached_property
+    def _still(self) -> bytes:
+        with plt.rc_context(BOOK_STYLE):
+            drawn, drawing = self.still(), io.BytesIO()
+            drawn.savefig(drawing, dpi=130)
+        plt.close(drawn)
+        # A drawing has few colours: 48 of them take a third of the bytes.
+        smaller = io.BytesIO()
+        Image.open(drawing).convert("RGB").quantize(48, dither=Image.Dither.NONE).save(smaller, "png", optimize=True)
+        return smaller.getvalue()
+
     def _repr_html_(self) -> str:
         style, script = re.fullmatch(
             r"<style>\n(.*)</style>\n<script>\n(.*)</script>\n", _template(self.page), re.DOTALL
@@ -42,6 +80,7 @@ class MovingFigure:
             "ID": f"{name}-{uuid.uuid4().hex}",  # one figure may be shown twice on a page
             "TITLE": html.escape(self.title),
             "WORDS": html.escape(self.words()),
+            "STILL": base64.b64encode(self._still).decode(),
             "STYLE": style.rstrip(),
             "SCRIPT": script.rstrip(),
             # In a script, and nothing in it can end that.

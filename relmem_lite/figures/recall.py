@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from relmem_lite.core import positive_int
 from relmem_lite.figures.page import MovingFigure
-from relmem_lite.figures.style import on_both, style_of
+from relmem_lite.figures.style import GREY, INK, figure, on_both, set_title, style_of
 from relmem_lite.tasks import accuracy_within, bits_needed
 
 BITS_A_FLOAT = (1, 2, 4, 8, 16, 32)
@@ -88,6 +88,27 @@ class RecallFigure(MovingFigure):
             "precisions": BITS_A_FLOAT,
             "bound": [[round(number, 7) for number in point] for point in bound_table(self.choices)],
         }
+
+    def still(self):
+        """Draw the bound at the size that is shown first, and the recorded cores of about that size."""
+        fig, ax = figure(4.2)
+        pairs = [2 ** (power / 4) for power in range(4 * int(math.log2(self.max_pairs)) + 1)]
+        best = [accuracy_within(self.floats * self.bits / each, 1, self.choices) for each in pairs]
+        ax.fill_between(pairs, best, 1, color=GREY, alpha=0.16, linewidth=0)
+        ax.plot(pairs, best, color=INK, label="the bound")
+        for core in self.recalled:
+            kept = core.floats + (self.pairs - core.at) * core.grows
+            if self.floats / 2 <= kept <= self.floats * 2:
+                style = style_of(core.core)
+                look = {"color": style.color, "marker": style.marker, "linestyle": style.line}
+                ax.plot(*zip(*core.points, strict=True), label=style.name, **look)
+        ticks = [4**power for power in range(int(math.log2(self.max_pairs) / 2) + 1)]
+        ax.set(xscale="log", xlabel="pairs shown", ylabel="accuracy", ylim=(0, 1.02))
+        ax.set_xticks(ticks, list(map(str, ticks)))
+        ax.minorticks_off()
+        ax.legend(loc="lower left")
+        set_title(ax, f"The best that {self.floats:,} floats of {self.bits} bits can recall")
+        return fig
 
 
 def bound_table(choices: int, points: int = 129) -> list[tuple[float, float]]:

@@ -85,6 +85,10 @@ class ScanStepper(MovingFigure):
         """Return the steps and how each method joins them."""
         return {"a": self.a, "b": self.b, "method": self.method, "schedules": self.schedules}
 
+    def still(self):
+        """Draw the method that is shown first, with all its levels."""
+        return scan_levels(self.a, self.b, self.schedules[self.method], self.method).figure
+
 
 def scan_stepper(
     a: Sequence[float],

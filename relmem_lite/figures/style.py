@@ -118,6 +118,46 @@ def style_of(core: str) -> CoreStyle:
     raise ValueError(f"No core called {core!r} has a style; the nearest names are {', '.join(near)}.")
 
 
+BOOK_STYLE = {
+    "figure.figsize": (WIDTH, 4.0),
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.transparent": False,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "relmem_lite",
+    "font.size": 13.5,
+    "axes.titlesize": 15,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 10,
+    "axes.labelsize": 13.5,
+    "axes.facecolor": "white",
+    "axes.edgecolor": "#4A4E52",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 1.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.prop_cycle": mpl.cycler(
+        color=[LSTM_BLUE, SLOTS_ORANGE, PARALLEL_GREEN, ATTENTION_PINK, GRU_BLUE, LINEAR_BROWN, HYBRID_BLACK]
+    ),
+    "xtick.labelsize": 13,
+    "ytick.labelsize": 13,
+    "xtick.color": "#4A4E52",
+    "ytick.color": "#4A4E52",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "lines.linewidth": 2.2,
+    "lines.markersize": 7,
+    "legend.frameon": False,
+    "legend.fontsize": 13,
+    "image.cmap": SEQUENTIAL.name,
+    "image.interpolation": "nearest",
+}
+
+
 def use_style(image_format: str = "svg") -> None:
     """Set matplotlib's defaults to the book's, and in a notebook draw the figures at their true width.
 
@@ -125,46 +165,7 @@ def use_style(image_format: str = "svg") -> None:
     `image_format` is "svg" for lines; "png" (at 200 dots an inch) is lighter for large scatters and images, and
     a later cell may call `use_style("png")` and then `use_style()` again.
     """
-    mpl.rcParams.update(
-        {
-            "figure.figsize": (WIDTH, 4.0),
-            "figure.constrained_layout.use": True,
-            "figure.dpi": 100,
-            "figure.facecolor": "white",
-            "savefig.facecolor": "white",
-            "savefig.transparent": False,
-            "savefig.dpi": 200,
-            "svg.hashsalt": "relmem_lite",
-            "font.size": 13.5,
-            "axes.titlesize": 15,
-            "axes.titleweight": "bold",
-            "axes.titlelocation": "left",
-            "axes.titlepad": 10,
-            "axes.labelsize": 13.5,
-            "axes.facecolor": "white",
-            "axes.edgecolor": "#4A4E52",
-            "axes.labelcolor": INK,
-            "axes.linewidth": 1.0,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.grid": False,
-            "axes.prop_cycle": mpl.cycler(
-                color=[LSTM_BLUE, SLOTS_ORANGE, PARALLEL_GREEN, ATTENTION_PINK, GRU_BLUE, LINEAR_BROWN, HYBRID_BLACK]
-            ),
-            "xtick.labelsize": 13,
-            "ytick.labelsize": 13,
-            "xtick.color": "#4A4E52",
-            "ytick.color": "#4A4E52",
-            "xtick.labelcolor": INK,
-            "ytick.labelcolor": INK,
-            "lines.linewidth": 2.2,
-            "lines.markersize": 7,
-            "legend.frameon": False,
-            "legend.fontsize": 13,
-            "image.cmap": SEQUENTIAL.name,
-            "image.interpolation": "nearest",
-        }
-    )
+    mpl.rcParams.update(BOOK_STYLE)
     _set_notebook_format(image_format)
 
 

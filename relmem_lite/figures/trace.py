@@ -258,6 +258,11 @@ class TraceViewer(MovingFigure):
         tours = [(name, [[asdict(step) for step in steps] for steps in each]) for name, each in self.tours.items()]
         return {"graphs": graphs, "tours": tours, "start": {"graph": self.graph, "name": self.name}}
 
+    def still(self):
+        """Draw the tour that is shown first, as far as it goes."""
+        words = " ".join(step.word for step in self.tours[self.name][self.graph])
+        return graph_map(self.graphs[self.graph], words, f"The tour by {self.name}").figure
+
 
 def trace_viewer(
     graphs: Sequence[Edges], tours: Mapping[str, Sequence[str]], *, graph: int = 0, name: str | None = None
