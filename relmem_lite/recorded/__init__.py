@@ -34,17 +34,15 @@ def missing_runs(name: str) -> int | None:
     return len(json.loads(file.read_text()).get("missing_runs", ())) if file.is_file() else None
 
 
-def seeds_so_far(record: dict) -> str:
+def so_far(record: dict) -> str:
     """Say in a sentence how far a record has come that lacks runs, for the words under a figure; "" if it is whole."""
     left = len(record.get("missing_runs", ()))
     if not left:
         return ""
     done = len(record["runs"])
-    seeds = record["settings"]["seeds"]
-    whole = [seed for seed in seeds if not any(run.endswith(f"-seed{seed}") for run in record["missing_runs"])]
     return (
-        f"This record is not complete: it has {done} of {done + left} runs, and all of them for {len(whole)} of "
-        f"{len(seeds)} seeds. `relmem run --missing {record['experiment']} --preset {record['preset']}` goes on."
+        f"This record is not complete, it has {done} of {done + left} runs: some seeds are missing, or a core. "
+        f"`relmem run --missing {record['experiment']} --preset {record['preset']}` goes on with it."
     )
 
 
