@@ -1,6 +1,7 @@
 # make book    executes every chapter and builds the site
 # make serve   shows the built site at http://127.0.0.1:8000
-# make test    lints, runs the unit tests and every chapter, builds the book strictly, checks its links
+# make test    lints, runs the unit tests and every chapter, builds the book strictly, checks its links, tries it in a
+#              browser (Chromium, which it installs where apt-get is and who runs it may)
 # make clean   takes everything back that make made
 #
 # A Python other than the first good one found: make book PYTHON=python3.12
@@ -39,6 +40,11 @@ test: .venv/package $(EXECUTED_WITH)
 	OMP_NUM_THREADS=1 $(BUILD) --all -n -W --keep-going
 	@printf '\n== links\n'
 	.venv/bin/python tests/check_site.py $(SITE)
+	@printf '\n== browser\n'
+	@command -v chromium chromium-browser google-chrome > /dev/null || { command -v apt-get > /dev/null \
+		&& test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
+		|| echo 'No Chromium here, and it cannot be installed: install one to have the site tried in a browser.'
+	.venv/bin/pytest -n 2 tests/browser --site $(SITE)
 
 # The stamps come last: an install that was interrupted starts over.
 .venv/package: .venv/requirements pyproject.toml

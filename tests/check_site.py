@@ -1,8 +1,12 @@
 """Check a built site: links lead somewhere, no third party is asked, pictures have words, cells print no bare objects.
 
+And: pages are light, chapters and reference lead to one another, and the notebooks to download are executed.
+
 python tests/check_site.py _build/html
 """
 
+import gzip
+import json
 import re
 import sys
 from functools import cache
@@ -14,6 +18,8 @@ from bs4 import BeautifulSoup
 FETCHED = {"src", "srcset", "data", "poster"}  # attributes that make a browser load something
 ELSEWHERE = re.compile(r"(?:[a-z]+:)?//", re.IGNORECASE)
 CSS_ELSEWHERE = re.compile(r"""(?:url\(|@import)\s*["']?(?:https?:)?//[^"')\s]+""", re.IGNORECASE)
+
+HEAVIEST = 600_000  # bytes of a page, gzipped, with its pictures; the theme and MathJax, in _static, come on top
 
 # What a figure's cell shows beside its figure if its last line is not ended by a semicolon.
 BARE_OBJECT = re.compile(r"^(?:Text\(|<Axes|<Figure|\[?<matplotlib)")
@@ -43,6 +49,51 @@ def faults(site: Path):
         for tag in parsed(page)(True):
             for fault in tag_faults(site, page, tag):
                 yield f"{page.relative_to(site)}: {fault}"
+        if weight(page) > HEAVIEST:
+            yield f"{page.relative_to(site)}: weighs {weight(page):,} bytes, which is more than {HEAVIEST:,}"
+    yield from one_way_links(site)
+    yield from notebook_faults(site)
+
+
+def weight(page: Path) -> int:
+    """Return the bytes of a page and of its pictures, gzipped."""
+    sources = {unquote(tag["src"]) for tag in parsed(page)("img", src=True) if "_images/" in tag["src"]}
+    files = [page, *(page.parent / source for source in sources)]
+    return sum(len(gzip.compress(file.read_bytes(), mtime=0)) for file in files if file.is_file())
+
+
+def one_way_links(site: Path):
+    """Yield what a chapter takes from the library without the reference's entry naming the chapter, and the reverse.
+
+    Every core has a chapter. The state that a core hands back is explained with the core.
+    """
+    reference = site / "chapters" / "reference.html"
+    if not reference.is_file():
+        return
+    there, back = set(), set()
+    for page in (site / "chapters").glob("[0-9][0-9]_*.html"):
+        links = parsed(page).select(".from-the-library a")
+        there |= {(page.name, urldefrag(link["href"])[1]) for link in links}
+        if not links:
+            yield f"{page.relative_to(site)}: no links to the entries of the reference that it uses"
+    for entry in parsed(reference).select("dl.py > dt[id]"):
+        chapters = entry.parent.select(":scope > dd > .taught-in a")
+        back |= {(urldefrag(link["href"])[0], entry["id"]) for link in chapters}
+        is_core = entry.find_parent(id="cores") and not entry.parent.find_parent("dl")
+        if is_core and not entry["id"].endswith("State") and not chapters:
+            yield f"{reference.relative_to(site)}: no chapter teaches {entry['id']}"
+    for page, entry in there ^ back:
+        yield f"chapters/{page}: linked with {entry} in one direction only"
+
+
+def notebook_faults(site: Path):
+    """Yield the notebooks offered for download whose code was not run."""
+    for notebook in (site / "_sources").rglob("*.ipynb"):
+        cells = [
+            cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"
+        ]
+        if not any(cell["outputs"] for cell in cells) or not all(cell["execution_count"] for cell in cells):
+            yield f"{notebook.relative_to(site)}: is offered for download without having been run"
 
 
 def tag_faults(site: Path, page: Path, tag):

@@ -1,3 +1,7 @@
+import json
+import random
+import re
+
 import pytest
 from check_site import faults, main
 
@@ -58,3 +62,43 @@ def test_a_font_from_elsewhere_is_found(site):
 
 def test_an_empty_folder_is_no_site(tmp_path):
     assert main(tmp_path) == 1
+
+
+def test_a_heavy_page_is_found(site):
+    (site / "_images").mkdir()
+    (site / "_images" / "noise.png").write_bytes(random.Random(0).randbytes(600_000))
+    (site / "other.html").write_text('<p id="there"><img src="_images/noise.png" alt="Noise"></p>')
+    [fault] = faults(site)
+    assert re.fullmatch(r"other.html: weighs 6\d\d,\d\d\d bytes, which is more than 600,000", fault)
+
+
+REFERENCE = """<section id="cores"><dl class="py"><dt id="LSTM">LSTM</dt><dd>{taught}</dd></dl>
+<dl class="py"><dt id="LSTMState">LSTMState</dt><dd></dd></dl></section>"""
+TAUGHT = '<p class="taught-in">Chapter <a href="01_a.html">1</a></p>'
+USED = '<p class="from-the-library"><a href="reference.html#LSTM">LSTM</a></p>'
+
+
+@pytest.mark.parametrize(
+    ("taught", "used", "complaints"),
+    [
+        (TAUGHT, USED, []),
+        ("", USED, ["reference.html: no chapter teaches LSTM", "01_a.html: linked with LSTM in one direction only"]),
+        (TAUGHT, "", ["01_a.html: no links to the entries", "01_a.html: linked with LSTM in one direction only"]),
+    ],
+)
+def test_a_link_in_one_direction_only_is_found(site, taught, used, complaints):
+    (site / "chapters").mkdir()
+    (site / "chapters" / "reference.html").write_text(REFERENCE.format(taught=taught))
+    (site / "chapters" / "01_a.html").write_text(used)
+    found = list(faults(site))
+    assert len(found) == len(complaints)
+    for fault, complaint in zip(found, complaints, strict=True):
+        assert fault.startswith(f"chapters/{complaint}")
+
+
+@pytest.mark.parametrize(("count", "outputs", "whole"), [(1, [{}], True), (None, [{}], False), (1, [], False)])
+def test_a_notebook_that_was_not_run_is_found(site, count, outputs, whole):
+    (site / "_sources").mkdir()
+    cells = [{"cell_type": "code", "execution_count": count, "outputs": outputs}]
+    (site / "_sources" / "01_a.ipynb").write_text(json.dumps({"cells": cells}))
+    assert (list(faults(site)) == []) == whole
