@@ -107,6 +107,7 @@ def visit(chromium, address):
         # Reduced motion: the theme's slow scrolling would move what a test is about to press.
         settings = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme, "reduced_motion": "reduce"}
         context = chromium.new_context(**settings, **options)
+        context.set_default_timeout(120_000)  # on a busy machine a page may take long; a right one passes at once
         contexts.append(context)
         visit = Visit(context.new_page(), address)
         visit.open(name)
