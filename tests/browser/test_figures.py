@@ -154,7 +154,7 @@ def in_digits(words):
 
 
 def cells(figure):
-    return [float(cell) for cell in re.findall(r"t \d+: (-?[\d.]+)", drawn(figure))]
+    return [float(cell) for cell in re.findall(r"t \d+: (-?\d+\.\d+)", drawn(figure))]
 
 
 def test_the_scan_stepper_reaches_the_states_of_the_loop(open_figure):
