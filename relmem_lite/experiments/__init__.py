@@ -10,6 +10,8 @@ from relmem_lite.experiments.experiment import (
     is_first_process,
     run_experiment,
 )
+from relmem_lite.experiments.gate_bias import GateBiasExperiment
+from relmem_lite.experiments.gate_networks import GateNetworksExperiment
 from relmem_lite.experiments.gating import GatingExperiment
 from relmem_lite.experiments.istree import IsTreeExperiment
 from relmem_lite.experiments.language_model import (
@@ -17,6 +19,7 @@ from relmem_lite.experiments.language_model import (
     WikiText2Experiment,
     WikiText103Experiment,
 )
+from relmem_lite.experiments.language_model_sizes import LanguageModelSizesExperiment
 from relmem_lite.experiments.nth_farthest import NthFarthestExperiment
 from relmem_lite.experiments.nth_farthest_ladder import NthFarthestLadderExperiment
 from relmem_lite.experiments.port_mistakes import PortMistakesExperiment
@@ -28,6 +31,7 @@ from relmem_lite.experiments.sorting import SortingExperiment
 from relmem_lite.experiments.state_tracking import StateTrackingExperiment
 from relmem_lite.experiments.sweep import Sweep, SweepError, run_sweep
 from relmem_lite.experiments.sweeps import SWEEPS, NamedSweep
+from relmem_lite.experiments.tied_layers import TiedLayersExperiment
 from relmem_lite.experiments.trained_language_model import load_language_model
 from relmem_lite.experiments.workers import WorkerKilledError
 
@@ -36,9 +40,12 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
     for experiment in (
         ComparisonExperiment,
         CopyingLengthExperiment,
+        GateBiasExperiment,
+        GateNetworksExperiment,
         GatingExperiment,
         IsTreeExperiment,
         LanguageModelExperiment,
+        LanguageModelSizesExperiment,
         NthFarthestExperiment,
         NthFarthestLadderExperiment,
         PortMistakesExperiment,
@@ -47,6 +54,7 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         SelectiveCopyingExperiment,
         SortingExperiment,
         StateTrackingExperiment,
+        TiedLayersExperiment,
         WikiText2Experiment,
         WikiText103Experiment,
     )
@@ -59,9 +67,12 @@ __all__ = [
     "ComparisonExperiment",
     "CopyingLengthExperiment",
     "Experiment",
+    "GateBiasExperiment",
+    "GateNetworksExperiment",
     "GatingExperiment",
     "IsTreeExperiment",
     "LanguageModelExperiment",
+    "LanguageModelSizesExperiment",
     "NamedSweep",
     "NthFarthestExperiment",
     "NthFarthestLadderExperiment",
@@ -75,6 +86,7 @@ __all__ = [
     "StateTrackingExperiment",
     "Sweep",
     "SweepError",
+    "TiedLayersExperiment",
     "WikiText2Experiment",
     "WikiText103Experiment",
     "WorkerKilledError",
