@@ -24,6 +24,7 @@ commands:
   relmem data NAME                            get a corpus ready; without NAME, list them
   relmem assignment --students FILE           write a class's graded assignment, a notebook for each student
   relmem grade FOLDER --out TABLE.csv         grade the notebooks that were handed in, in a sandbox
+  relmem claims                               what the sources claim, and what became of it; NUMBER for one in full
   relmem --version                            print the version
 
 Names are those that `relmem list` prints. A preset is a size: smoke takes seconds and only shows that it works, cpu
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     commands = {"list": _list, "run": _run, "sweep": _sweep, "generate": _generate, "bench": _bench, "data": _data}
-    commands |= {"assignment": _assignment, "grade": _grade}
+    commands |= {"assignment": _assignment, "grade": _grade, "claims": _claims}
     try:
         if not arguments or arguments[0] in ("-h", "--help"):
             print(USAGE, end="")
@@ -573,6 +574,31 @@ def _grade(arguments: list[str]) -> None:
     except ValueError as error:
         raise UsageError(error) from error
     print(f"{len(rows)} rows: {out}")
+
+
+def _claims(arguments: list[str]) -> None:
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print("usage: relmem claims [NUMBER] [--json | --csv]")
+        print("\nPrints each claim and its verdict, worked out from the records as they are now; NUMBER, such as 14 or")
+        print("8c, prints one in full, with its rule and its evidence.")
+        return
+    from relmem_lite.claims import CLAIMS, find, settle
+    from relmem_lite.claims.table import as_csv, as_json, as_table, in_full
+
+    formats = {"--json": as_json, "--csv": as_csv}
+    options = [argument for argument in arguments if argument.startswith("-")]
+    numbers = [argument for argument in arguments if not argument.startswith("-")]
+    for option in options:
+        if option not in formats:
+            raise UsageError(nearest(option, list(formats), "option of relmem claims"))
+    if len(options) > 1 or len(numbers) > 1:
+        raise UsageError(f"relmem claims takes one number and one format at most, got {' '.join(arguments)!r}.")
+    try:
+        chosen = [find(number) for number in numbers] or CLAIMS
+    except ValueError as error:
+        raise UsageError(error) from error
+    show = formats[options[0]] if options else as_table if not numbers else lambda settled: in_full(settled[0])
+    print(show([settle(claim) for claim in chosen]))
 
 
 def _first_sentence(documented) -> str:

@@ -1,0 +1,108 @@
+"""What a claim's verdict rests on: records, seed by seed, and what it means that one contestant is ahead of another."""
+
+from collections.abc import Callable
+from statistics import mean
+from typing import NamedTuple
+
+from relmem_lite import recorded
+
+HELD, PARTLY, FAILED = "held", "partly", "failed"
+UNTESTABLE, OPEN = "not testable here", "open: not recorded yet"
+VERDICTS = (HELD, PARTLY, FAILED, UNTESTABLE, OPEN)
+"""Every verdict there is; OPEN where the record that it needs has not been made."""
+
+
+class Ruling(NamedTuple):
+    """What a rule found: a verdict, and one sentence with the numbers that it follows from."""
+
+    verdict: str
+    reason: str
+
+
+class Evidence:
+    """Hands records to a rule, the GPU's where there is one and else the CPU's, and remembers which.
+
+    Args:
+        load: returns a record by name and preset, or raises MissingRecordError, as `relmem_lite.recorded.load`.
+    """
+
+    def __init__(self, load: Callable[[str, str], dict] = recorded.load):
+        self._load = load
+        self.used: dict[str, dict] = {}
+
+    def record(self, name: str) -> dict:
+        """Return the record called `name` at the largest size there is.
+
+        Raises:
+            MissingRecordError: there is none, neither of a GPU nor of a CPU; the message has the CPU's command.
+        """
+        try:
+            return self.at(name, "gpu")
+        except recorded.MissingRecordError:
+            return self.at(name, "cpu")
+
+    def at(self, name: str, preset: str) -> dict:
+        """Return the record called `name` at one size.
+
+        Raises:
+            MissingRecordError: there is none; the message has the command for it.
+        """
+        record = self._load(name, preset)
+        self.used[f"{name}_{preset}"] = record
+        return record
+
+
+def runs_of(record: dict, **point) -> list[dict]:
+    """Return the runs, one a seed, of the contestant at this point, at its best learning rate.
+
+    Raises:
+        LookupError: the record has no such contestant, or it diverged at every learning rate.
+    """
+    # Where contestants differ in their core alone, older records have it in the title only.
+    found = [best for title, best in record["best"].items() if point.items() <= ({"core": title} | best).items()]
+    if len(found) != 1 or not found[0]["scores"]:
+        raise LookupError(f"{record['experiment']} ({record['preset']}) has no scores of {point}.")
+    labels = (point | {"learning_rate": found[0]["learning_rate"]}).items()
+    return [run for run in record["runs"] if labels <= run["run"]["labels"].items()]
+
+
+def scores_of(record: dict, score: str | None = None, **point) -> list[float]:
+    """Return a contestant's test scores, one a seed, at its best learning rate: the main score, or another by name.
+
+    Raises:
+        LookupError: as `runs_of`.
+    """
+    return [run["scores"][score or record["task"]["score"]] for run in runs_of(record, **point)]
+
+
+def ahead(scores: list[float], others: list[float], lower_is_better: bool = False) -> bool:
+    """Say whether every seed of the one is better than every seed of the other.
+
+    If two contestants are alike, three seeds against three come out so by chance once in twenty times.
+    """
+    return max(scores) < min(others) if lower_is_better else min(scores) > max(others)
+
+
+def shown(scores: list[float], digits: int = 2) -> str:
+    """Return the mean and the range of scores in words: "0.97 (0.96 to 0.98)"."""
+    low, high = (f"{value:.{digits}f}" for value in (min(scores), max(scores)))
+    return f"{mean(scores):.{digits}f}" + ("" if low == high else f" ({low} to {high})")
+
+
+def size_of(record: dict) -> str:
+    """Return in words at what size, and on what, a record was made."""
+    if "benchmark" in record:
+        place = record["environment"]
+        return f"measured on {place['device_name']}, {place['threads']} threads, PyTorch {place['torch']}"
+    if "sweep" in record:
+        return f"{len(record['rows'])} points, {record['settings']['steps']:,} steps"
+    settings, sizes = record["settings"], {run["run"]["model"]["parameters"] for run in record["runs"]}
+    parameters = f"{min(sizes):,}" + (f" to {max(sizes):,}" if len(sizes) > 1 else "")
+    steps = settings.get("format_steps") or [settings["steps"]]
+    batches = settings.get("format_batch_sizes") or [settings["batch_size"]]
+    rates, seeds = settings["learning_rates"], len(settings["seeds"])
+    return (
+        f"{parameters} parameters, {max(steps):,} steps of {max(batches)} samples at most, {seeds} seeds, "
+        f"{len(rates)} learning rate{'s' if len(rates) > 1 else ''} for each, "
+        f"on {record['runs'][0]['environment']['device_name']}"
+    )
