@@ -35,12 +35,28 @@ def test_list_names_every_core_experiment_and_record(capsys):
     assert "recorded" in out
 
 
+def test_claims_prints_all_or_one_in_full(capsys):
+    status, out, _ = printed(capsys, "claims")
+    assert status == 0
+    assert all(f"\n{number:>3} " in out for number in range(1, 31))
+    status, out, _ = printed(capsys, "claims", "14")
+    assert status == 0
+    assert out.startswith("Claim 14\n")
+    assert "verdict   partly" in out
+    status, out, _ = printed(capsys, "claims", "--json", "14")
+    assert [row["number"] for row in json.loads(out)] == ["14"]
+
+
 @pytest.mark.parametrize(
     ("typed", "status", "answer"),
     [
         ("lst", 2, "no command 'lst'. Did you mean 'list'?"),
         ("rum", 2, "no command 'rum'. Did you mean 'run'?"),
         ("data wikitxt", 2, "no corpus 'wikitxt'. Did you mean 'wikitext-2'?"),
+        ("claims 31", 2, "no claim '31': they are numbered 1 to 30, and claim 8 has parts 8a to 8f"),
+        ("claims 8g", 2, "no claim '8g'"),
+        ("claims 1 2", 2, "takes one number and one format at most, got '1 2'"),
+        ("claims --jsn", 2, "Did you mean '--json'?"),
         ("bench scna", 2, "no benchmark 'scna'. Did you mean 'scan'?"),
         ("run nth_fartest", 2, "no experiment 'nth_fartest'. Did you mean 'nth_farthest'?"),
         ("run", 2, "name an experiment"),
