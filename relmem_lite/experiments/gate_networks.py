@@ -81,9 +81,9 @@ class GateNetworksExperiment(Experiment):
     }
 
     tasks: tuple[str, ...] = ("selective_copying", "s3")
-    """Tasks, each learned by models of its own: selective copying, or a group's word problem, such as s3."""
+    """Selective copying, or a group's word problem, such as s3; each is learned by models of its own."""
     variants: tuple[str, ...] = tuple(VARIANTS)
-    """Variants to compare: a linear gate, a network as the gate, and a linear gate with the network after the core."""
+    """Gates to compare, linear, a network, or linear with a network after the core."""
     depth: int = 1
     """Blocks on top of one another."""
     time: int = 32

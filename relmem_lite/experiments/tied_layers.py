@@ -93,7 +93,7 @@ class TiedLayersExperiment(Experiment):
     }
 
     tasks: tuple[str, ...] = ("selective_copying", "s3")
-    """Tasks, each learned by models of its own: selective copying, or a group's word problem, such as s3."""
+    """Selective copying, or a group's word problem, such as s3; each is learned by models of its own."""
     depth: int = 3
     """How often the tied block is applied, and how many different blocks there are in the untied stack."""
     time: int = 32
