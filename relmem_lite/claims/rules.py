@@ -110,7 +110,8 @@ def parallel_against_bounded(evidence: Evidence) -> Ruling:
     return Ruling(
         _of([attention < slots, bounded == 1 and grows > 1]),
         f"At {shape[1]:,} steps a layer of attention takes {attention:.2g} s, of slots {slots:.2g} s; after a "
-        f"million steps attention keeps {grows:,.0f} times what it keeps after a thousand, slots {bounded:.0f} times.",
+        f"million steps attention keeps {grows:,.0f} times what it keeps after a thousand, and slots "
+        f"{'as much as then' if bounded == 1 else f'{bounded:.3g} times'}.",
     )
 
 
