@@ -164,7 +164,7 @@ def selective_copying(min_gru, min_lstm, mamba, gru, shallow=None):
     for core, score in deep.items():
         best[f"{core}, 3"] = ({"core": core, "depth": 3}, score)
         best[f"{core}, 1"] = ({"core": core, "depth": 1}, (shallow or deep)[core])
-    return {"selective_copying": experiment("selective_copying", best, depths=[1, 3])}
+    return {"selective_copying": experiment("selective_copying", best, depths=[1, 3], cores=list(deep))}
 
 
 def letters(attention, min_gru, level="character"):
@@ -399,6 +399,37 @@ def test_the_gpus_record_goes_before_the_cpus():
     both = small | {"nth_farthest_gpu": large["nth_farthest"]}
     settled = settle(find("1"), loader(both))
     assert (settled.verdict, list(settled.evidence)) == (FAILED, ["nth_farthest_gpu"])
+
+
+def test_a_larger_record_that_is_not_whole_or_lacks_the_comparison_is_passed_over():
+    small = nth_farthest(0.97, 0.67)
+    unfinished = copy.deepcopy(small["nth_farthest"]) | {"missing_runs": ["a run"]}
+    two_seeds = experiment("nth_farthest", {}, seeds=2)
+    other_cores = experiment("nth_farthest", by_core({"gru": 0.5}), task=small["nth_farthest"]["task"])
+    for large in (unfinished, two_seeds, other_cores):
+        settled = settle(find("1"), loader(small | {"nth_farthest_gpu": large}))
+        assert (settled.verdict, list(settled.evidence)) == (HELD, ["nth_farthest_cpu"])
+    paper = nth_farthest(0.67, 0.67)["nth_farthest"]
+    settled = settle(find("1"), loader(small | {"nth_farthest_paper": paper}))
+    assert list(settled.evidence) == ["nth_farthest_paper"]
+
+
+def test_on_a_gpu_the_memory_is_as_slow_as_its_fastest_way_to_run():
+    records = slow(100.0, 3.0)
+    replayed = {"contestant": "relmem_lite, replayed", "slots": 1, "heads": 4, "head_size": 192, "time": 100}
+    records["bench_relational_memory"]["rows"].append(replayed | {"batch": 32, "seconds": [9.0] * 3})
+    settled = settle(find("8"), loader(records))
+    assert settled.verdict == PARTLY
+    assert "33.3 times written as in the paper" in settled.reason
+    assert "3.0 times in that form, as one CUDA graph" in settled.reason
+
+
+def test_tracking_is_ruled_on_without_the_cores_that_a_smaller_selection_leaves_out():
+    records = tracking(1.0, 0.01, 0.3)
+    record = records["state_tracking"]
+    record["settings"]["sequential"], record["settings"]["parallel"] = ["lstm", "gru"], ["min_gru", "mamba"]
+    record["best"] = {k: b for k, b in record["best"].items() if b["core"] not in ("slstm", "signed_min_gru")}
+    assert settle(find("20"), loader(records)).verdict == HELD
 
 
 def test_scores_are_those_of_the_best_learning_rate():

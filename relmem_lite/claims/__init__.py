@@ -55,18 +55,26 @@ class Settled:
 
 
 def settle(claim: Claim, load: Callable[[str, str], dict] = recorded.load) -> Settled:
-    """Apply a claim's rule to the records as they are now.
+    """Apply a claim's rule to the records as they are now, the largest first.
+
+    A record that lacks what the rule compares, as a smaller selection on a GPU may, is passed over for the CPU's.
 
     Args:
         claim: a row of CLAIMS.
         load: returns a record by name and preset, as `relmem_lite.recorded.load`, or raises MissingRecordError.
 
     Raises:
-        LookupError: a record lacks what the rule compares.
+        LookupError: the CPU's record lacks what the rule compares.
     """
     evidence = Evidence(load)
     try:
-        verdict, reason = claim.rule(evidence)
+        try:
+            verdict, reason = claim.rule(evidence)
+        except recorded.MissingRecordError:
+            raise
+        except LookupError:
+            evidence = Evidence(load, ("cpu",))
+            verdict, reason = claim.rule(evidence)
     except recorded.MissingRecordError as missing:
         verdict, reason = OPEN, f"{missing}."
     return Settled(claim, verdict, reason, {name: size_of(record) for name, record in evidence.used.items()})

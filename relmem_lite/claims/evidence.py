@@ -19,27 +19,36 @@ class Ruling(NamedTuple):
     reason: str
 
 
+LARGEST_FIRST = ("paper", "gpu", "cpu")
+"""The sizes at which a record may be there, in the order in which they are asked for."""
+
+
 class Evidence:
-    """Hands records to a rule, the GPU's where there is one and else the CPU's, and remembers which.
+    """Hands records to a rule, the largest that is whole, and remembers which.
 
     Args:
         load: returns a record by name and preset, or raises MissingRecordError, as `relmem_lite.recorded.load`.
+        presets: the sizes to ask for, one after the other.
     """
 
-    def __init__(self, load: Callable[[str, str], dict] = recorded.load):
-        self._load = load
+    def __init__(self, load: Callable[[str, str], dict] = recorded.load, presets: tuple[str, ...] = LARGEST_FIRST):
+        self._load, self._presets = load, presets
         self.used: dict[str, dict] = {}
 
     def record(self, name: str) -> dict:
-        """Return the record called `name` at the largest size there is.
+        """Return the record called `name` at the largest size at which it lacks no runs and has three seeds.
 
         Raises:
-            MissingRecordError: there is none, neither of a GPU nor of a CPU; the message has the CPU's command.
+            MissingRecordError: there is none; the message has the command for the last of the sizes.
         """
-        try:
-            return self.at(name, "gpu")
-        except recorded.MissingRecordError:
-            return self.at(name, "cpu")
+        for preset in self._presets:
+            try:
+                record = self._load(name, preset)
+            except recorded.MissingRecordError:
+                continue
+            if not record.get("missing_runs") and len(record.get("settings", {}).get("seeds", range(3))) >= 3:
+                return self.at(name, preset)
+        return self.at(name, self._presets[-1])
 
     def at(self, name: str, preset: str) -> dict:
         """Return the record called `name` at one size.
@@ -96,6 +105,7 @@ def size_of(record: dict) -> str:
         return f"measured on {place['device_name']}, {place['threads']} threads, PyTorch {place['torch']}"
     if "sweep" in record:
         return f"{len(record['rows'])} points, {record['settings']['steps']:,} steps"
+    lacks = f", {len(record['missing_runs'])} runs still missing" if record.get("missing_runs") else ""
     settings, sizes = record["settings"], {run["run"]["model"]["parameters"] for run in record["runs"]}
     parameters = f"{min(sizes):,}" + (f" to {max(sizes):,}" if len(sizes) > 1 else "")
     steps = settings.get("format_steps") or [settings["steps"]]
@@ -104,5 +114,5 @@ def size_of(record: dict) -> str:
     return (
         f"{parameters} parameters, {max(steps):,} steps of {max(batches)} samples at most, {seeds} seeds, "
         f"{len(rates)} learning rate{'s' if len(rates) > 1 else ''} for each, "
-        f"on {record['runs'][0]['environment']['device_name']}"
+        f"on {record['runs'][0]['environment']['device_name']}{lacks}"
     )

@@ -127,7 +127,7 @@ CLAIMS: tuple[Claim, ...] = (
         ("L",),
         "The relational memory is very slow: about 35 times as slow as the LSTM.",
         "Forward and backward at the port's size, in one process, against the library's LSTM.",
-        "Held at 16 times or more, half of what was withdrawn; partly if it is slower at all.",
+        "Held if each way to run it takes 16 times as long or more, half of what was withdrawn; partly if slower.",
         rules.slowness,
         (5,),
         "Withdrawn by its author: 110 ms against 3 ms were measured without waiting for the GPU; with it, 110 to 130 "
@@ -224,7 +224,7 @@ CLAIMS: tuple[Claim, ...] = (
         ("P3",),
         "minGRU and minLSTM match modern models, such as Mamba, on selective copying.",
         "Selective copying at every depth, with the GRU baseline that the paper left out, at equal parameters.",
-        "Held if both are within 0.02 of Mamba at the largest depth and minGRU within 0.02 of GRU at each; partly if "
+        "Held if they are within 0.02 of Mamba at the largest depth and minGRU within 0.02 of GRU at each; partly if "
         "the first.",
         rules.matches_modern_models,
         (8,),

@@ -51,11 +51,11 @@ class GateBiasExperiment(Experiment):
             "num_items": 4,
             "vocab_size": 16,
             "parameters": 150_000,
-            "steps": 20_000,
+            "steps": 2000,
             "batch_size": 256,
-            "eval_every": 500,
+            "eval_every": 250,
             "eval_samples": 4096,
-            "learning_rates": (3e-4, 1e-3, 3e-3, 1e-2),
+            "learning_rates": (1e-3, 3e-3),
         },
     }
 

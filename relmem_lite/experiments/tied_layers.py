@@ -78,17 +78,17 @@ class TiedLayersExperiment(Experiment):
             "accelerator": "cpu",
         },
         "gpu": {
-            "time": 4096,
+            "time": 256,
             "num_items": 16,
             "vocab_size": 16,
             "track_time": 40,
             "depth": 6,
             "parameters": 300_000,
-            "steps": 50_000,
+            "steps": 2000,
             "batch_size": 64,
-            "eval_every": 1000,
+            "eval_every": 250,
             "eval_samples": 1024,
-            "learning_rates": (3e-4, 1e-3, 3e-3),
+            "learning_rates": (1e-3, 3e-3),
         },
     }
 
