@@ -57,14 +57,15 @@ class Settled:
 def settle(claim: Claim, load: Callable[[str, str], dict] = recorded.load) -> Settled:
     """Apply a claim's rule to the records as they are now, the largest first.
 
-    A record that lacks what the rule compares, as a smaller selection on a GPU may, is passed over for the CPU's.
+    A record that lacks what the rule compares, as a smaller selection on a GPU may, is passed over for the CPU's. Where
+    that one lacks the runs, too, since it is not complete yet, the claim is open.
 
     Args:
         claim: a row of CLAIMS.
         load: returns a record by name and preset, as `relmem_lite.recorded.load`, or raises MissingRecordError.
 
     Raises:
-        LookupError: the CPU's record lacks what the rule compares.
+        LookupError: the CPU's record is whole and lacks what the rule compares.
     """
     evidence = Evidence(load)
     try:
@@ -77,6 +78,11 @@ def settle(claim: Claim, load: Callable[[str, str], dict] = recorded.load) -> Se
             verdict, reason = claim.rule(evidence)
     except recorded.MissingRecordError as missing:
         verdict, reason = OPEN, f"{missing}."
+    except LookupError:
+        lacking = [record for record in evidence.used.values() if record.get("missing_runs")]
+        if not lacking:
+            raise
+        verdict, reason = OPEN, recorded.so_far(lacking[0])
     return Settled(claim, verdict, reason, {name: size_of(record) for name, record in evidence.used.items()})
 
 

@@ -390,9 +390,9 @@ def torn_out_pages(evidence: Evidence) -> Ruling:
 
 
 def _frontier(record: dict) -> tuple[dict, dict]:
-    """Scores by core and pairs at the largest size, and floats kept by core and pairs."""
+    """Scores by core and pairs at the largest size, of those with seeds to compare, and floats by core and pairs."""
     most = max(record["settings"]["parameters"])
-    points = [point for point in record["best"].values() if point["parameters"] == most]
+    points = [point for point in record["best"].values() if point["parameters"] == most and len(point["scores"]) > 1]
     scores = {
         (p["core"], p["pairs"]): scores_of(record, core=p["core"], pairs=p["pairs"], parameters=most) for p in points
     }
@@ -404,7 +404,8 @@ def fixed_state_bounds_recall(evidence: Evidence) -> Ruling:
     record = evidence.record("recall_frontier")
     scores, floats = _frontier(record)
     few, many = min(record["settings"]["pairs"]), max(record["settings"]["pairs"])
-    fixed = [core for core in record["settings"]["cores"] if "attention" not in core.split("+")]
+    both = [core for core in record["settings"]["cores"] if {(core, few), (core, many)} <= scores.keys()]
+    fixed = [core for core in both if "attention" not in core.split("+")]
     values = record["settings"]["num_values"]
     within = all(
         mean(found) <= accuracy_within(32 * floats[core, pairs], pairs, values) + TIE
@@ -412,7 +413,7 @@ def fixed_state_bounds_recall(evidence: Evidence) -> Ruling:
     )
     falls = all(ahead(scores[core, few], scores[core, many]) for core in fixed)
     best = max(fixed, key=lambda core: mean(scores[core, many]))
-    grows = max(mean(scores[core, many]) for core in record["settings"]["cores"] if core not in fixed)
+    grows = max(mean(scores[core, many]) for core in both if core not in fixed)
     verdict = HELD if within and falls and grows > mean(scores[best, many]) + TIE else PARTLY if within else FAILED
     return Ruling(
         verdict,
@@ -427,7 +428,11 @@ def one_attention_layer(evidence: Evidence) -> Ruling:
     record = evidence.record("recall_frontier")
     scores, _ = _frontier(record)
     many = max(record["settings"]["pairs"])
-    fixed = {core: scores[core, many] for core in record["settings"]["cores"] if "attention" not in core.split("+")}
+    fixed = {
+        core: found for (core, pairs), found in scores.items() if pairs == many and "attention" not in core.split("+")
+    }
+    if not {("min_gru+attention", many), ("attention", many)} <= scores.keys():
+        raise LookupError(f"{record['experiment']} has no scores of attention at {many} pairs.")
     hybrid, full = scores["min_gru+attention", many], scores["attention", many]
     best = max(fixed, key=lambda core: mean(fixed[core]))
     strong = ahead(hybrid, fixed[best])
