@@ -100,7 +100,7 @@ def test_a_figure_has_no_colours_of_its_own(name):
     assert not re.findall(r"#[0-9a-fA-F]{3,8}\b|rgba?\(|\b(?:white|black)\b(?!-)", own)
 
 
-@pytest.mark.parametrize("color", [INK, WRONG, *{style.color for style in CORE_STYLES.values()}])
+@pytest.mark.parametrize("color", sorted({INK, WRONG} | {style.color for style in CORE_STYLES.values()}))
 def test_colours_can_be_read_on_dark_pages_too(color):
     light, dark = re.fullmatch(r"light-dark\((#\w{6}), (#\w{6})\)", on_both(color)).groups()
     assert light == color.upper()
