@@ -19,7 +19,7 @@ window.shifts = [];
 new PerformanceObserver((list) => {
   for (const shift of list.getEntries())
     window.shifts.push({
-      value: shift.value,
+      pixels: Math.max(0, ...shift.sources.map((source) => Math.abs(source.currentRect.y - source.previousRect.y))),
       moved: shift.sources.map((source) => (source.node?.outerHTML ?? source.node?.textContent ?? "").slice(0, 200)),
     });
 }).observe({ type: "layout-shift", buffered: true });
