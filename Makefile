@@ -28,6 +28,10 @@ serve:
 
 # Two workers of one thread each, so that two cores are busy and none is fought over.
 test: .venv/package $(EXECUTED_WITH)
+	@for browser in chromium chromium-browser google-chrome; do command -v $$browser > /dev/null && exit 0; done; \
+		{ command -v apt-get > /dev/null && test "$$(id -u)" = 0 \
+			&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; } \
+		|| echo 'No Chromium here, and it cannot be installed: install one to have the site tried in a browser.'
 	@printf '\n== lint\n'
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -41,9 +45,6 @@ test: .venv/package $(EXECUTED_WITH)
 	@printf '\n== links\n'
 	.venv/bin/python tests/check_site.py $(SITE)
 	@printf '\n== browser\n'
-	@command -v chromium chromium-browser google-chrome > /dev/null || { command -v apt-get > /dev/null \
-		&& test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; } \
-		|| echo 'No Chromium here, and it cannot be installed: install one to have the site tried in a browser.'
 	.venv/bin/pytest -n 2 tests/browser --site $(SITE)
 
 # The stamps come last: an install that was interrupted starts over.

@@ -199,7 +199,8 @@ def _run_missing(arguments: list[str]) -> None:
     import tyro
 
     from relmem_lite.allocator import keep_freed_memory
-    from relmem_lite.missing import record_missing
+    from relmem_lite.experiments.experiment import processor_cores
+    from relmem_lite.missing import NotMissingError, record_missing
 
     def read(
         names: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
@@ -224,14 +225,16 @@ def _run_missing(arguments: list[str]) -> None:
         if workers is not None:
             positive_int("workers", workers)
         seconds = None if budget is None else _seconds(budget)
-        import torch
-
-        preset = preset or ("gpu" if torch.cuda.is_available() else "cpu")
-        keep_freed_memory()
-        done = record_missing(
-            preset, directory, names, seconds, workers or os.cpu_count() or 1, partial(print, flush=True)
-        )
     except (ValueError, TypeError) as error:
+        raise UsageError(error) from error
+    import torch
+
+    preset = preset or ("gpu" if torch.cuda.is_available() else "cpu")
+    keep_freed_memory()
+    try:
+        say = partial(print, flush=True)
+        done = record_missing(preset, directory, names, seconds, workers or processor_cores(), say)
+    except NotMissingError as error:
         raise UsageError(error) from error
     print(f"Recorded in {directory}: {', '.join(done) or 'nothing yet'}")
 

@@ -3,10 +3,12 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
+
+import torch
 
 from relmem_lite import recorded
 from relmem_lite.bench import BENCHMARKS
@@ -16,6 +18,11 @@ from relmem_lite.experiments.sweep import Sweep
 from relmem_lite.experiments.workers import Job, LocalWorkers, OutOfTimeError, finish
 from relmem_lite.training import RunRecord
 from relmem_lite.training.files import write_json
+
+
+class NotMissingError(ValueError):
+    """What was to be recorded is recorded already, or cannot be here; the message says what can."""
+
 
 ORDER = (
     "bench_scan",
@@ -53,6 +60,8 @@ def command(name: str, preset: str) -> str:
     kind, _, rest = name.partition("_")
     if kind == "bench":
         return f"relmem bench {rest} --record FILE on a {preset.upper()}"
+    if recorded.missing_runs(f"{name}_{preset}"):
+        return f"relmem run --missing {name} --preset {preset}"
     return f"relmem sweep {rest} --preset {preset}" if kind == "sweep" else f"relmem run {name} --preset {preset}"
 
 
@@ -84,7 +93,14 @@ class _Runs:
 
     @property
     def is_done(self) -> bool:
-        return self.record_file.exists() and "missing_runs" not in json.loads(self.record_file.read_text())
+        """Whether the record is there, whole, and of these settings; how many ran at a time changes nothing."""
+        if not self.record_file.exists():
+            return False
+        there = json.loads(self.record_file.read_text())
+        if isinstance(self.what, Sweep):
+            return all(row["finished"] == row["runs"] for row in there.get("rows", [{"finished": 0, "runs": 1}]))
+        settings = json.loads(json.dumps(asdict(self.what) | {"workers": 0}))
+        return "missing_runs" not in there and there.get("settings", {}) | {"workers": 0} == settings
 
     def take_up(self) -> None:
         """Put the runs of a record that lacks others where the others will go."""
@@ -131,12 +147,20 @@ def record_missing(
         The names that are recorded now, whole, in `directory`.
 
     Raises:
-        ValueError: a name that is recorded already, or that there is not; the message gives the nearest.
+        NotMissingError: a name that is recorded already, or that there is not, with the nearest; or a benchmark of
+            another device than this machine's.
     """
     started, left = time.monotonic(), missing(preset)
+    here = "gpu" if torch.cuda.is_available() else "cpu"
     for name in names:
         if name not in left:
-            raise ValueError(nearest(name, left, f"missing {preset} record"))
+            raise NotMissingError(nearest(name, left, f"missing {preset} record"))
+        if name.startswith("bench_") and preset != here:
+            raise NotMissingError(
+                f"{name} is measured on what a machine has, here a {here.upper()}: leave it out, or say --preset {here}"
+            )
+    if not names and preset != here:
+        left = [name for name in left if not name.startswith("bench_")]
     done = []
     for name in names or left:
         file = directory / f"{name}_{preset}.json"
@@ -144,7 +168,7 @@ def record_missing(
             continue
         if not file.exists():
             if budget is not None and time.monotonic() - started > budget:
-                return done
+                break
             partial = file.with_suffix(".partial.json")
             directory.mkdir(parents=True, exist_ok=True)
             BENCHMARKS[name.removeprefix("bench_")](record=partial)

@@ -1,5 +1,7 @@
 """Steps replayed as CUDA graphs, played by an actor on a CPU: the same memory used again and again."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from small_run import small_settings
@@ -114,5 +116,17 @@ def test_a_replayed_step_that_diverges_says_so(actor, monkeypatch):
         losses(NthFarthest(4, 2), ["gru"])
 
 
-def test_a_state_that_is_carried_over_is_not_replayed():
-    assert Text.goes_on is not loop.Task.goes_on
+@pytest.mark.parametrize(
+    ("task", "precision", "processes", "device", "replayed"),
+    [
+        (Recall, "32-true", 1, "cuda", True),
+        (Recall, "bf16-mixed", 1, "cuda", True),
+        (Recall, "16-mixed", 1, "cuda", False),  # its scaler decides on the CPU whether to take a step
+        (Recall, "32-true", 2, "cuda", False),
+        (Recall, "32-true", 1, "cpu", False),
+        (Text, "32-true", 1, "cuda", False),  # the state is carried over
+    ],
+)
+def test_what_is_replayed(task, precision, processes, device, replayed):
+    fabric = SimpleNamespace(device=torch.device(device), world_size=processes)
+    assert loop._can_capture(fabric, task.__new__(task), small_settings(precision=precision)) == replayed

@@ -7,7 +7,7 @@ import pytest
 from relmem_lite import missing as module
 from relmem_lite import recorded
 from relmem_lite.experiments import EXPERIMENTS, run_experiment
-from relmem_lite.missing import ORDER, command, missing, record_missing
+from relmem_lite.missing import ORDER, NotMissingError, command, missing, record_missing
 from relmem_lite.training import RunRecord
 
 NAMES = ("comparison", "sorting")
@@ -104,6 +104,25 @@ def test_a_benchmark_is_recorded_once_and_whole(monkeypatch, tmp_path):
         assert record_missing("cpu", tmp_path, ["bench_of_nothing"]) == ["bench_of_nothing"]
     assert len(calls) == 2
     assert [file.name for file in tmp_path.iterdir()] == ["bench_of_nothing_cpu.json"]
+
+
+def test_a_benchmark_of_another_device_is_refused_and_left_out_of_all_that_is_missing(small, tmp_path, monkeypatch):
+    monkeypatch.setitem(module.BENCHMARKS, "of_nothing", lambda record: record.write_text("{}"))
+    monkeypatch.setattr(module.torch.cuda, "is_available", lambda: True)
+    with pytest.raises(NotMissingError, match="here a GPU"):
+        record_missing("cpu", tmp_path, ["bench_of_nothing"])
+    assert record_missing("cpu", tmp_path, budget=1e-6, report=lambda line: None) == []
+    assert not (tmp_path / "bench_of_nothing_cpu.json").exists()
+
+
+def test_a_file_of_other_settings_is_no_record(small, tmp_path):
+    (tmp_path / "sorting_cpu.json").write_text('{"settings": {"steps": 1}}')
+    assert record_missing("cpu", tmp_path, ["sorting"], budget=1e-6, report=lambda line: None) == []
+
+
+def test_the_command_for_a_record_that_lacks_runs_goes_on_with_it(monkeypatch):
+    monkeypatch.setattr(recorded, "missing_runs", lambda name: 3)
+    assert command("istree", "cpu") == "relmem run --missing istree --preset cpu"
 
 
 def test_what_is_recorded_already_is_refused_by_name(tmp_path):

@@ -75,16 +75,16 @@ def test_nth_farthest_as_recorded():
 
 
 def test_a_missing_record_says_how_to_make_it():
-    with pytest.raises(recorded.MissingRecordError, match="relmem run nth_farthest --preset gpu"):
-        recorded.load("nth_farthest", "gpu")
-    with pytest.raises(recorded.MissingRecordError, match="relmem sweep port_hyperparameters --preset gpu"):
-        recorded.load("sweep_port_hyperparameters", "gpu")
+    with pytest.raises(recorded.MissingRecordError, match="relmem run nth_farthest --preset huge"):
+        recorded.load("nth_farthest", "huge")
+    with pytest.raises(recorded.MissingRecordError, match="relmem sweep port_hyperparameters --preset huge"):
+        recorded.load("sweep_port_hyperparameters", "huge")
     with pytest.raises(recorded.MissingRecordError, match="relmem bench scan --record FILE on a TPU"):
         recorded.load("bench_scan", "tpu")
 
 
 def test_a_record_that_lacks_runs_says_how_far_it_has_come():
-    record = {"experiment": "sorting", "preset": "cpu", "runs": [{}, {}, {}]}
+    record = {"experiment": "sorting", "preset": "cpu", "runs": 3 * [{"environment": {"device_name": "H100"}}]}
     assert recorded.so_far(record) == ""
     says = recorded.so_far(record | {"missing_runs": ["gru-lr0.001-seed1"]})
     assert "3 of 4 runs" in says

@@ -34,7 +34,9 @@ def measure(contestants: dict[str, Contestant], rounds: int, limit: float) -> di
         with _enough_memory(name):
             first[name] = take_turns({name: contestant.turn}, 1)[name]
     quick = {name: contestants[name].turn for name in first if first[name][0] <= limit}
-    seconds = first | take_turns(quick, rounds)
+    seconds = dict(first)
+    with _enough_memory("all together"):
+        seconds |= take_turns(quick, rounds)
     for name in first:
         with _enough_memory(name):
             found[name] = {
@@ -59,7 +61,9 @@ def _enough_memory(name: str) -> Iterator[None]:
 
 def copy_rate(device: torch.device, rounds: int = 9) -> float:
     """Return the bytes a second, read and written together, at which a tensor too large for a cache is copied here."""
-    megabytes = 2048 if device.type == "cuda" else 64
+    megabytes = 64
+    if device.type == "cuda":
+        megabytes = min(2048, torch.cuda.mem_get_info(device)[0] // 2**22)
     source, target = torch.rand(2, megabytes * 2**18, device=device).unbind()
     seconds = take_turns({"copy": lambda: target.copy_(source)}, rounds)["copy"]
     return 2 * source.nbytes / summary(seconds).median

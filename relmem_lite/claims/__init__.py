@@ -83,6 +83,8 @@ def settle(claim: Claim, load: Callable[[str, str], dict] = recorded.load) -> Se
         if not lacking:
             raise
         verdict, reason = OPEN, recorded.so_far(lacking[0])
+    if verdict != OPEN and any(record.get("missing_runs") for record in evidence.used.values()):
+        reason += " Runs are still missing, and with them a third seed: a verdict until then."
     return Settled(claim, verdict, reason, {name: size_of(record) for name, record in evidence.used.items()})
 
 

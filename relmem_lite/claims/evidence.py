@@ -113,9 +113,11 @@ def size_of(record: dict) -> str:
     parameters = f"{min(sizes):,}" + (f" to {max(sizes):,}" if len(sizes) > 1 else "")
     steps = settings.get("format_steps") or [settings["steps"]]
     batches = settings.get("format_batch_sizes") or [settings["batch_size"]]
-    rates, seeds = settings["learning_rates"], len(settings["seeds"])
+    rates, counts = settings["learning_rates"], {len(best["scores"]) for best in record["best"].values()}
+    seeds = f"{min(counts)}" + (f" to {max(counts)}" if len(counts) > 1 else "")
+    places = sorted({run["environment"]["device_name"] for run in record["runs"]})
     return (
         f"{parameters} parameters, {max(steps):,} steps of {max(batches)} samples at most, {seeds} seeds, "
         f"{len(rates)} learning rate{'s' if len(rates) > 1 else ''} for each, "
-        f"on {record['runs'][0]['environment']['device_name']}{lacks}"
+        f"on {' and '.join(places)}{lacks}"
     )

@@ -293,4 +293,9 @@ def number_of_workers(experiment: Experiment) -> int:
         or (gpu and experiment.accelerator == "auto")
     ):
         return 1
+    return processor_cores()
+
+
+def processor_cores() -> int:
+    """Return how many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -39,9 +39,10 @@ def so_far(record: dict) -> str:
     left = len(record.get("missing_runs", ()))
     if not left:
         return ""
-    done = len(record["runs"])
+    done, places = len(record["runs"]), sorted({run["environment"]["device_name"] for run in record["runs"]})
     return (
-        f"This record is not complete, it has {done} of {done + left} runs: some seeds are missing, or a core. "
+        f"This record is not complete, it has {done} of {done + left} runs, made on {' and '.join(places)}: some "
+        "seeds are missing, or a core. "
         f"`relmem run --missing {record['experiment']} --preset {record['preset']}` goes on with it."
     )
 

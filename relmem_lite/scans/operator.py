@@ -5,6 +5,7 @@ from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 _KERNELS = {
     "in_place": "relmem_lite.scans.loop",
@@ -35,6 +36,10 @@ def _gradients(a: Tensor, h: Tensor, h0: Tensor, grad: Tensor, name: str) -> tup
     return gradients
 
 
+def _traced(a: Tensor) -> bool:
+    return torch.compiler.is_compiling() or isinstance(a, FakeTensor)
+
+
 # Operators of torch's own are opaque to torch.compile, which would otherwise trace into the kernels. To call one takes
 # a hundred microseconds, so that nobody else does.
 _forward = torch.library.custom_op("relmem_lite::scan", _states, mutates_args=())
@@ -55,7 +60,7 @@ def _(a, h, h0, grad, name):
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(a: Tensor, b: Tensor, h0: Tensor, name: str) -> Tensor:
-        return (_forward if torch.compiler.is_compiling() else _states)(a, b, h0, name)
+        return (_forward if _traced(a) else _states)(a, b, h0, name)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -75,7 +80,7 @@ class _Scan(torch.autograd.Function):
 class _ScanBackward(torch.autograd.Function):
     @staticmethod
     def forward(a: Tensor, h: Tensor, h0: Tensor, grad: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
-        return (_backward if torch.compiler.is_compiling() else _gradients)(a, h, h0, grad, name)
+        return (_backward if _traced(a) else _gradients)(a, h, h0, grad, name)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -53,7 +53,8 @@ class GraphedStep:
         try:
             self._graphs[shape] = places, *_capture(lambda: self._step(places))
         except RuntimeError as error:
-            self._can_capture = False
+            # What was captured before keeps the memory that a step launched piece by piece may need.
+            self._can_capture, self._graphs = False, {}
             warnings.warn(
                 f"A step could not be captured as a CUDA graph and is launched piece by piece: {error}", stacklevel=2
             )
