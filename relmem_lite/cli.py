@@ -148,18 +148,24 @@ def _recorded_state(name: str) -> str:
     from relmem_lite import recorded
 
     left = recorded.missing_runs(name)
-    return "not recorded yet" if left is None else f"recorded, but for {left} runs" if left else "recorded"
+    if not left:
+        return "not recorded yet" if left is None else "recorded"
+    return f"recorded, but for {left} run{'s' * (left > 1)}"
 
 
 def _list_missing() -> None:
+    from relmem_lite import recorded
     from relmem_lite.missing import command, missing
 
     for preset in ("cpu", "gpu"):
         names = missing(preset)
         print(f"{preset}: {len(names) or 'nothing'} missing")
         for name in names:
-            print(f"  {name:28} {command(name, preset)}")
-    print("\nAll that fits into a time: relmem run --missing --budget 9m")
+            left = recorded.missing_runs(f"{name}_{preset}")
+            print(f"  {name:28} {command(name, preset)}{f'   ({left} runs left)' if left else ''}")
+    print(
+        "\ncpu and gpu are sizes, not devices. To record as much as fits into a time: relmem run --missing --budget 9m"
+    )
 
 
 def _run(arguments: list[str]) -> None:

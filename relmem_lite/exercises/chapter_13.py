@@ -8,7 +8,7 @@ from relmem_lite.exercises import compare, describe, exercise, matches
 @exercise("13.1-four-seeds")
 def four_seeds(answer):
     """One draw in 8 choose 4, which is 1/70."""
-    if matches(answer, 1 / 70):
+    if matches(answer, 1 / 70) or (isinstance(answer, float) and round(answer, 3) == 0.014):
         return None
     if matches(answer, 70):
         return "That is how many draws there are; one of them has all of ours on top, so how often does it come out?"
