@@ -148,6 +148,22 @@ def test_a_notebook_that_does_not_come_to_its_end_is_ended_with_a_reason(cell, l
         assert notebook._process.returncode is not None, "nothing runs on"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux's pipes can be made small")
+def test_a_notebook_that_reads_nothing_does_not_hold_up_the_class():
+    cell = """
+import fcntl, os, time
+fcntl.fcntl(3, 1031, 4096)  # F_SETPIPE_SZ
+os.write(4, b'{"reply": 1, "value": {"function": "answer"}}\\n')
+time.sleep(1e6)
+"""
+    limits = Limits(**(vars(ROOMY) | {"wall_seconds": 2}))
+    with Notebook([STUBBORN + cell], limits) as notebook:
+        answer = notebook.take("answer")
+        with pytest.raises(NotebookEnded, match="it ran longer than 2 s and was stopped"):
+            answer(torch.zeros(100_000))
+        assert notebook._process.returncode is not None, "nothing runs on"
+
+
 def test_a_forged_line_gets_no_points_but_for_a_right_answer(tmp_path):
     (tmp_path / "students.txt").write_text("ann\n")
     assignment = hand_out(tmp_path / "students.txt", tmp_path / "class", seed=7)

@@ -128,6 +128,7 @@ class Notebook:
     def __init__(self, cells: list[str], limits: Limits | None = None):
         self.cells, self.limits, self.problems = cells, limits or Limits(), []
         self._lines, self._number, self._why = queue.Queue(maxsize=100), 0, None
+        self._late, self._too_long = False, f"it ran longer than {self.limits.wall_seconds} s and was stopped"
 
     def __enter__(self) -> "Notebook":
         self._folder = tempfile.TemporaryDirectory(prefix="relmem-", ignore_cleanup_errors=True)
@@ -148,8 +149,9 @@ class Notebook:
             start_new_session=True,
         )
         threading.Thread(target=self._listen, daemon=True).start()
+        limits = self.limits
+        self._kill_in(60 + limits.wall_seconds)
         try:
-            limits = self.limits
             self._say(
                 cells=list(enumerate(self.cells, 1)),
                 closed=str(Path(relmem_lite.__file__).resolve().parent),
@@ -167,6 +169,8 @@ class Notebook:
             self.__exit__()
             raise
         self._deadline = time.monotonic() + limits.wall_seconds
+        self._clock.cancel()
+        self._kill_in(limits.wall_seconds)
         self.walls = Walls(bool(namespaces), "--pid" in namespaces, ready["files_shut"], ready["unlimited"])
         return self
 
@@ -227,7 +231,7 @@ class Notebook:
             try:
                 line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise self._end(f"it ran longer than {self.limits.wall_seconds} s and was stopped") from None
+                raise self._end(self._too_long) from None
             if line is None:
                 raise self._end()
             with contextlib.suppress(ValueError, RecursionError):
@@ -255,14 +259,29 @@ class Notebook:
         """End the process and all that it started, and say why it is gone."""
         if self._why is None:
             by_itself = why is None and self._has_ended(within=5)
-            with contextlib.suppress(OSError):
-                # `Popen.kill` would reap it first, and its number be free for another's.
-                os.killpg(self._process.pid, signal.SIGKILL) if hasattr(os, "killpg") else self._process.kill()
+            self._clock.cancel()
+            self._clock.join()  # it must not kill what has the number after the process has been reaped
+            self._kill()
             cpu_seconds = self._wait()
-            self._why = why or self._reason(by_itself, cpu_seconds)
+            self._why = why or (self._too_long if self._late else self._reason(by_itself, cpu_seconds))
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
         return NotebookEnded(self._why)
+
+    def _kill(self) -> None:
+        with contextlib.suppress(OSError):
+            # `Popen.kill` would reap it first, and its number be free for another's.
+            os.killpg(self._process.pid, signal.SIGKILL) if hasattr(os, "killpg") else self._process.kill()
+
+    def _kill_in(self, seconds: float) -> None:
+        # A process that reads nothing holds up a write to it for ever; only its end breaks that off.
+        def kill():
+            self._late = True
+            self._kill()
+
+        self._clock = threading.Timer(seconds, kill)
+        self._clock.daemon = True
+        self._clock.start()
 
     def _has_ended(self, within: float) -> bool:
         # Without reaping it: until its group has been killed, its number must stay taken.
