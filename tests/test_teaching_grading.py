@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+from pathlib import Path
 
 import pytest
 from assignment_answers import RIGHT, WRONG, written
@@ -147,6 +149,25 @@ def test_files_that_are_no_student_s_notebook_get_a_row(handed_out, kind, tmp_pa
     assert "cannot be read" in rows["bob"]["problems"]
     assert "cannot be read" in rows["cara"]["problems"]
     assert "larger than" in rows["dan"]["problems"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFO")
+def test_a_file_that_is_none_is_not_opened(handed_out, kind, tmp_path, monkeypatch):
+    folder, assignment = handed_out
+    answer(folder, assignment, "ann", RIGHT)
+    for student in ("bob", "cara", "dan"):
+        (folder / f"{student}.ipynb").unlink()
+    os.mkfifo(folder / "bob.ipynb")
+    (folder / "cara.ipynb").symlink_to("/dev/zero")
+    (folder / "dan.ipynb").symlink_to("ann.ipynb")
+    opened, read_bytes = [], Path.read_bytes  # to read the FIFO is to wait for ever
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path.name) or read_bytes(folder / "ann.ipynb"))
+    grade(folder, tmp_path / "grades.csv", assignment)
+    assert {name for name in opened if name.endswith(".ipynb")} == {"ann.ipynb"}
+    rows = rows_of(tmp_path / "grades.csv")
+    assert rows["ann"]["total"] == "100"
+    for student in ("bob", "cara", "dan"):
+        assert rows[student]["problems"] == "the file cannot be read: it is a folder, a link or a device"
 
 
 def test_what_is_said_before_the_end_counts(handed_out, kind, tmp_path):

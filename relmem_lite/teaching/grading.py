@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import stat
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -82,7 +83,10 @@ def _columns(assignment: Assignment) -> list[str]:
 def _content(path: Path) -> bytes | str:
     """The bytes of a notebook, or why it has none."""
     try:
-        if path.stat().st_size > LARGEST_NOTEBOOK:
+        # Neither a FIFO nor a link to a device has an end, and a link to another's notebook is nobody's work.
+        if not stat.S_ISREG((status := path.lstat()).st_mode):
+            return "the file cannot be read: it is a folder, a link or a device"
+        if status.st_size > LARGEST_NOTEBOOK:
             return f"the notebook is larger than {LARGEST_NOTEBOOK // 1_000_000} MB"
         return path.read_bytes()
     except OSError as error:
