@@ -10,7 +10,7 @@ from assignment_answers import RIGHT, WRONG, written
 
 from relmem_lite.cli import main
 from relmem_lite.exercises import call
-from relmem_lite.teaching import QUESTIONS, grade, grading, hand_out, inside, read
+from relmem_lite.teaching import QUESTIONS, Assignment, grade, grading, hand_out, inside, read
 from relmem_lite.teaching.sandbox import NotebookEnded
 
 
@@ -168,6 +168,27 @@ def test_a_file_that_is_none_is_not_opened(handed_out, kind, tmp_path, monkeypat
     assert rows["ann"]["total"] == "100"
     for student in ("bob", "cara", "dan"):
         assert rows[student]["problems"] == "the file cannot be read: it is a folder, a link or a device"
+
+
+def test_a_name_is_the_same_in_every_way_to_write_it(kind, tmp_path):
+    composed, apart = "zo\u00eb", "zoe\u0308"  # as Linux and Windows write it, and as a Mac's zip does
+    (tmp_path / "students.txt").write_text(f"{apart}\nann\n", encoding="utf-8")
+    folder = tmp_path / "class"
+    assignment = hand_out(tmp_path / "students.txt", folder, seed=7)
+    assert assignment.students == (composed, "ann")
+    answer(folder, assignment, composed, RIGHT)
+    (folder / f"{composed}.ipynb").rename(folder / f"{apart}.ipynb")
+    grade(folder, tmp_path / "grades.csv", assignment)
+    rows = rows_of(tmp_path / "grades.csv")
+    assert list(rows) == [composed, "ann"]
+    assert (rows[composed]["total"], rows[composed]["problems"]) == ("100", "")
+    (folder / f"{composed}.ipynb").write_text("{}")
+    if len(list(folder.glob("zo*"))) == 2:  # on a Mac both are one file
+        grade(folder, tmp_path / "grades.csv", assignment)
+        problems = rows_of(tmp_path / "grades.csv")[composed]["problems"]
+        assert problems == "two files have this name, in two ways to write it"
+    with pytest.raises(ValueError, match="more than one student"):
+        Assignment(7, (composed, apart))
 
 
 def test_what_is_said_before_the_end_counts(handed_out, kind, tmp_path):

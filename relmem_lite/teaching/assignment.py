@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Assignment:
 
     Attributes:
         seed: a whole number. Whoever knows it, and this library, knows the answers.
-        students: their names, as the notebooks' files are called.
+        students: their names, as the notebooks' files are called, in composed letters (Unicode's NFC).
         chapters: whose questions are asked; all that have any if empty.
 
     Raises:
@@ -49,6 +50,8 @@ class Assignment:
             raise ValueError(f"There are questions on chapters {', '.join(map(str, have))}, none on {min(without)}.")
         if not self.students:
             raise ValueError("There are no students: give a file with one name a line.")
+        composed = tuple(unicodedata.normalize("NFC", name) for name in self.students)
+        object.__setattr__(self, "students", composed)  # the class is frozen
         for name in self.students:
             if not _NAME.fullmatch(name):
                 raise ValueError(

@@ -53,7 +53,11 @@ def grade(
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: give one with the notebooks that were handed in.")
     # All are read before the first is run: none can change another.
-    files = {path.stem: _content(path) for path in sorted(folder.glob("*.ipynb"))}
+    files = {}
+    for path in sorted(folder.glob("*.ipynb")):
+        # A Mac writes ë as e and a mark: the assignment's names are composed.
+        name = unicodedata.normalize("NFC", path.stem)
+        files[name] = "two files have this name, in two ways to write it" if name in files else _content(path)
     strangers = [name for name in files if name not in assignment.students]
     columns = _columns(assignment)
     known = {row["student"]: row for row in _rows(out, columns)}
