@@ -532,7 +532,8 @@ def _assignment(arguments: list[str]) -> None:
         """Write a class's graded assignment: NAME.ipynb for each student, and assignment.json, which you keep.
 
         Args:
-            students: A file with one name a line, as the notebooks' files will be called.
+            students: A file with one name a line, as the notebooks' files will be called. Who is new in it joins the
+                class that is in --out.
             out: The folder that gets the notebooks.
             seed: Of everybody's numbers; another class, another year: another seed.
             chapters: Ask only what belongs to these chapters; all questions if not given.

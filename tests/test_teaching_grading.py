@@ -276,10 +276,32 @@ def test_handing_out_twice_gives_the_same_and_never_overwrites_a_student_s_work(
     assert (folder / "ann.ipynb").read_bytes() == before["ann.ipynb"]
     assert (folder / "late.ipynb").exists()
     (folder / "bob.ipynb").write_text("half a night's work")
-    for seed in (7, 8):
-        with pytest.raises(ValueError, match=r"is another notebook: choose another --out"):
+    for seed, says in ((7, "is another notebook"), (8, "holds an assignment of seed 7 on all chapters")):
+        with pytest.raises(ValueError, match=rf"{says}: .*choose another --out"):
             hand_out(tmp_path / "students.txt", folder, seed)
     assert (folder / "bob.ipynb").read_text() == "half a night's work"
+
+
+def test_who_comes_late_joins_the_class(tmp_path):
+    folder, students = tmp_path / "class", tmp_path / "students.txt"
+    students.write_text("bob\nann\n")
+    hand_out(students, folder, seed=7, chapters=(1, 10))
+    (folder / "ann.ipynb").write_text("half a night's work")
+    students.write_text("late\nbob\n")
+    joined = hand_out(students, folder, seed=7, chapters=(10, 1))
+    assert joined.students == ("bob", "ann", "late")
+    assert read(folder / "assignment.json") == joined
+    assert (folder / "ann.ipynb").read_text() == "half a night's work"
+    before = (folder / "assignment.json").read_bytes()
+    students.write_text("later\n")
+    for other in ({"seed": 8, "chapters": (1, 10)}, {"seed": 7, "chapters": (1,)}, {"seed": 7}):
+        with pytest.raises(ValueError, match=r"holds an assignment of seed 7 on chapters 1 and 10: .* another --out"):
+            hand_out(students, folder, **other)
+    students.write_text("ANN\n")
+    with pytest.raises(ValueError, match="more than one student"):
+        hand_out(students, folder, seed=7, chapters=(1, 10))
+    assert (folder / "assignment.json").read_bytes() == before
+    assert not (folder / "later.ipynb").exists()
 
 
 def test_a_class_that_read_some_chapters_is_asked_about_these(kind, tmp_path):

@@ -117,26 +117,40 @@ def _rounded(tensor, digits: int = 1) -> list:
 def hand_out(students: Path, folder: Path, seed: int, chapters: tuple[int, ...] = ()) -> Assignment:
     """Write a notebook for each student named in a file, one a line, and `assignment.json`, which grading needs.
 
+    Where the folder holds the assignment already, the students who are new in the file join its class.
+
     Args:
         students: the file; blank lines and what follows a # are skipped.
         folder: where the notebooks go; what it holds of another assignment, or a notebook that was changed, stays.
+            A name that the file has no longer stays, too.
         seed: of everybody's numbers.
         chapters: whose questions are asked; all that have any if empty.
 
+    Returns:
+        The assignment of the whole class.
+
     Raises:
-        ValueError: a name cannot be a file's, or the folder holds something else under a name that would be written.
+        ValueError: a name cannot be a file's, or the folder holds an assignment with another seed or other questions,
+            or something else under a name that would be written.
         OSError: the file cannot be read, or the folder not be written.
     """
     lines = [line.split("#")[0].strip() for line in students.read_text(encoding="utf-8-sig").splitlines()]
-    assignment = Assignment(seed, tuple(filter(None, lines)), tuple(chapters))
-    files = {folder / f"{name}.ipynb": _as_bytes(assignment.notebook(name)) for name in assignment.students}
+    named = Assignment(seed, tuple(filter(None, lines)), tuple(chapters))
+    assignment = named
+    if (folder / KEY).exists():
+        there = read(folder / KEY)
+        if (there.seed, there.questions) != (seed, named.questions):
+            about = f"on chapters {' and '.join(map(str, there.chapters))}" if there.chapters else "on all chapters"
+            raise ValueError(
+                f"{folder} holds an assignment of seed {there.seed} {about}: "
+                "give these to add students to it, or choose another --out."
+            )
+        late = tuple(name for name in named.students if name not in there.students)
+        assignment = Assignment(seed, there.students + late, there.chapters)
+    files = {folder / f"{name}.ipynb": _as_bytes(assignment.notebook(name)) for name in named.students}
     for path, content in files.items():
         if path.exists() and path.read_bytes() != content:
             raise ValueError(f"{path} is there already, and is another notebook: choose another --out.")
-    if (folder / KEY).exists():
-        there = read(folder / KEY)
-        if (there.seed, there.questions) != (seed, assignment.questions):
-            raise ValueError(f"{folder} holds another assignment, of seed {there.seed}: choose another --out.")
     for path, content in files.items():
         write_atomically(path, content)
     write_json(folder / KEY, {"format": 1, **vars(assignment)})
