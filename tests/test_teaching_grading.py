@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from assignment_answers import RIGHT, WRONG, written
 
+import relmem_lite
 from relmem_lite.cli import main
 from relmem_lite.exercises import call
-from relmem_lite.teaching import QUESTIONS, Assignment, grade, grading, hand_out, inside, read
+from relmem_lite.teaching import QUESTIONS, Assignment, grade, grading, hand_out, inside, questions, read
 from relmem_lite.teaching.sandbox import NotebookEnded
 
 
@@ -21,7 +22,7 @@ class KindNotebook:
 
     def __init__(self, cells, limits):
         type(self).started += 1
-        self.cells, self.names, self.problems, self.seconds = cells, {}, [], 1.5
+        self.cells, self.names, self.problems, self.seconds, self.cut_short = cells, {}, [], 1.5, False
 
     def __enter__(self):
         for cell in self.cells:
@@ -34,6 +35,7 @@ class KindNotebook:
 
     def take(self, name):
         if name == self.names.get("ends_at"):
+            self.cut_short = self.names.get("cut_short", False)
             raise NotebookEnded("it crashed with SIGSEGV")
         value = self.names.get(name, ...)
         return (lambda *given: call(value, *given)) if callable(value) else inside.decode(inside.encode(value))
@@ -216,6 +218,34 @@ def test_a_second_run_skips_what_is_graded_and_gives_the_same_table(handed_out, 
     (tmp_path / "other.csv").unlink(missing_ok=True)
     grade(folder, tmp_path / "other.csv", assignment)
     assert (tmp_path / "other.csv").read_bytes() == table.read_bytes()
+
+
+def test_a_row_that_a_busy_machine_may_have_spoilt_is_graded_again(handed_out, kind, tmp_path):
+    folder, assignment = handed_out
+    answer(folder, assignment, "ann", RIGHT, before="ends_at = 'recall'; cut_short = True\n")
+    answer(folder, assignment, "bob", RIGHT, before="ends_at = 'recall'\n")
+    grade(folder, tmp_path / "grades.csv", assignment)
+    rows = rows_of(tmp_path / "grades.csv")
+    assert (rows["ann"]["fingerprint"], len(rows["bob"]["fingerprint"])) == ("", 16)
+    started = kind.started
+    grade(folder, tmp_path / "grades.csv", assignment)
+    assert kind.started == started + 1, "ann's alone"
+
+
+def test_other_questions_or_another_version_grade_anew(handed_out, kind, tmp_path, monkeypatch):
+    folder, assignment = handed_out
+    table = tmp_path / "grades.csv"
+    grade(folder, table, assignment)
+    assert kind.started == 4
+    monkeypatch.setattr(relmem_lite, "__version__", "99")
+    grade(folder, table, assignment)
+    assert kind.started == 8
+    (tmp_path / "questions.py").write_text("# a question is put right\n")
+    monkeypatch.setattr(questions, "__file__", str(tmp_path / "questions.py"))
+    grade(folder, table, assignment)
+    assert kind.started == 12
+    grade(folder, table, assignment)
+    assert kind.started == 12
 
 
 def test_an_interrupted_run_goes_on_and_loses_no_row(handed_out, kind, tmp_path, monkeypatch):

@@ -110,6 +110,7 @@ def test_what_takes_too_long_is_broken_off_and_the_rest_still_counts():
             notebook.take("slow")(1)
         assert notebook.take("fast")(2) == 2
         assert [problem.split(":")[0] for problem in notebook.problems] == ["code cell 1", "code cell 2"]
+        assert notebook.cut_short
 
 
 # Without the alarm that breaks off one cell.
@@ -134,8 +135,9 @@ STUBBORN = "import signal; signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
             "it flooded the grader with output",
         ),
         ("import os; os.closerange(0, 100)", {}, "it ended itself"),
+        ("import os, _signal; _signal.raise_signal(9)", {}, "the system killed it, most likely for its memory"),
     ],
-    ids=["exits", "crashes", "computes", "sleeps", "floods", "closes"],
+    ids=["exits", "crashes", "computes", "sleeps", "floods", "closes", "is killed"],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="the reasons are Linux's")
 def test_a_notebook_that_does_not_come_to_its_end_is_ended_with_a_reason(cell, limits, reason):
@@ -146,6 +148,7 @@ def test_a_notebook_that_does_not_come_to_its_end_is_ended_with_a_reason(cell, l
         with pytest.raises(NotebookEnded, match=reason):
             notebook.take("answer")
         assert notebook._process.returncode is not None, "nothing runs on"
+        assert notebook.cut_short == ("longer than" in reason or "killed it" in reason)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux's pipes can be made small")

@@ -9,7 +9,9 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+import relmem_lite
 from relmem_lite.exercises import AnswerRaised, matches
+from relmem_lite.teaching import questions as source_of_questions
 from relmem_lite.teaching.assignment import Assignment
 from relmem_lite.teaching.questions import Question
 from relmem_lite.teaching.sandbox import Limits, Notebook, NotebookEnded, Walls
@@ -30,6 +32,9 @@ def grade(
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[dict[str, str]]:
     """Grade the notebooks of a folder and write the table; what the table holds of the same notebooks is kept.
+
+    Graded anew are notebooks that changed, all of them after a change of the questions or of the library, and those
+    that ran into the clock or were killed by the system, since a busy machine does that to any.
 
     A notebook belongs to the student whose name its file has. Every student has a row, in the assignment's order,
     then each notebook that belongs to nobody. The table is replaced whole after every notebook.
@@ -68,7 +73,7 @@ def grade(
         fingerprint = _fingerprint(content, name, assignment, limits)
         row = known.get(name)
         if row is None or row["fingerprint"] != fingerprint:
-            row = _row(name, content, assignment, limits, walls.append) | {"fingerprint": fingerprint}
+            row = _row(name, content, assignment, limits, fingerprint, walls.append)
             progress(f"{name}: {row['total']} points" + (f" ({row['problems']})" if row["problems"] else ""))
             later = [known[each] for each in names[position + 1 :] if each in known]
             _write(out, columns, [*rows, row, *later])
@@ -98,12 +103,18 @@ def _content(path: Path) -> bytes | str:
 
 
 def _fingerprint(content: bytes | str | None, name: str, assignment: Assignment, limits: Limits) -> str:
-    what = [name, assignment, limits, content]
+    source = Path(source_of_questions.__file__).read_bytes()
+    what = [name, assignment, limits, content, relmem_lite.__version__, source]
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]
 
 
 def _row(
-    name: str, content: bytes | str | None, assignment: Assignment, limits: Limits, tell: Callable[[Walls], None]
+    name: str,
+    content: bytes | str | None,
+    assignment: Assignment,
+    limits: Limits,
+    fingerprint: str,
+    tell: Callable[[Walls], None],
 ) -> dict[str, str]:
     points, feedback, problems, seconds = {}, {}, [], 0.0
     if name not in assignment.students:
@@ -131,8 +142,11 @@ def _row(
                     problems.append(f"from `{question.name}` on there are no answers: {ended}")
                 seconds = notebook.seconds
                 problems += notebook.problems
+                if notebook.cut_short:
+                    fingerprint = ""  # not the notebook's doing alone: the next run tries again
             problems += _copied(answers, name, assignment)
     row = {"student": name, "total": sum(points.values()), "seconds": f"{seconds:.1f}", "problems": "; ".join(problems)}
+    row["fingerprint"] = fingerprint
     for question in assignment.questions:
         row[question.name] = points.get(question.name, 0)
         row[f"{question.name}: feedback"] = feedback.get(question.name, "Not graded.")

@@ -33,6 +33,7 @@ from relmem_lite.teaching import inside
 LONGEST_LINE = 4_000_000
 MOST_LINES = 5_000
 MOST_PROBLEMS = 20
+KILLED = "the system killed it, most likely for its memory"
 
 
 class SandboxError(RuntimeError):
@@ -119,6 +120,7 @@ class Notebook:
     Attributes:
         problems: what went wrong in the cells, a sentence each.
         walls: what the sandbox is made of.
+        cut_short: whether it ran into the clock, or the system killed it, as may happen to any on a busy machine.
 
     Raises:
         SandboxError: on entering, where the sandbox does not come up.
@@ -127,6 +129,7 @@ class Notebook:
 
     def __init__(self, cells: list[str], limits: Limits | None = None):
         self.cells, self.limits, self.problems = cells, limits or Limits(), []
+        self.cut_short = False
         self._lines, self._number, self._why = queue.Queue(maxsize=100), 0, None
         self._late, self._too_long = False, f"it ran longer than {self.limits.wall_seconds} s and was stopped"
 
@@ -240,6 +243,7 @@ class Notebook:
                     continue
                 if "problem" in message and len(self.problems) < MOST_PROBLEMS:
                     self.problems.append(str(message["problem"])[:300])
+                self.cut_short |= inside.TookTooLong.__name__ in f"{message.get('problem')} {message.get('raised')}"
                 if message.get(key) == value:
                     return message
         raise self._end("it flooded the grader with output")
@@ -264,6 +268,7 @@ class Notebook:
             self._kill()
             cpu_seconds = self._wait()
             self._why = why or (self._too_long if self._late else self._reason(by_itself, cpu_seconds))
+            self.cut_short |= self._why in (self._too_long, KILLED)
             with contextlib.suppress(OSError):
                 self._process.stdin.close()
         return NotebookEnded(self._why)
@@ -313,7 +318,7 @@ class Notebook:
         if status < 0 and cpu_seconds >= self.limits.cpu_seconds:
             return f"it used more than {self.limits.cpu_seconds} s of CPU time and was stopped"
         if status == -getattr(signal, "SIGKILL", 9):
-            return "the system killed it, most likely for its memory"
+            return KILLED
         if -status in set(signal.Signals):
             return f"it crashed with {signal.Signals(-status).name}"
         return f"it ended itself, with status {status}, before its answers were handed over"
