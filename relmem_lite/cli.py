@@ -562,6 +562,7 @@ def _grade(arguments: list[str]) -> None:
         cpu_seconds: int = Limits.cpu_seconds,
         wall_seconds: int = Limits.wall_seconds,
         memory: int = Limits.memory,
+        without_walls: bool = False,
     ):
         """Grade a folder of notebooks, each in a sandbox, and write a table with a row for each student.
 
@@ -572,15 +573,16 @@ def _grade(arguments: list[str]) -> None:
             cpu_seconds: CPU time that one notebook may take.
             wall_seconds: Time that one notebook may take, whatever it waits for.
             memory: Bytes that one notebook may take.
+            without_walls: Grade also where the system keeps notebooks from neither files nor network.
         """
         limits = Limits(cpu_seconds=cpu_seconds, wall_seconds=wall_seconds, memory=memory)
-        return folder, out, assignment or folder / "assignment.json", limits
+        return folder, out, assignment or folder / "assignment.json", limits, without_walls
 
     try:
-        folder, out, key, limits = tyro.cli(read, prog="relmem grade", args=arguments)
+        folder, out, key, limits, without_walls = tyro.cli(read, prog="relmem grade", args=arguments)
         if not key.exists():
             raise ValueError(f"There is no {key}: give the one that `relmem assignment` wrote with --assignment.")
-        rows = grade(folder, out, read_assignment(key), limits, progress=partial(print, flush=True))
+        rows = grade(folder, out, read_assignment(key), limits, partial(print, flush=True), without_walls)
     except ValueError as error:
         raise UsageError(error) from error
     print(f"{len(rows)} rows: {out}")

@@ -11,17 +11,17 @@ from assignment_answers import RIGHT, WRONG, written
 import relmem_lite
 from relmem_lite.cli import main
 from relmem_lite.exercises import call
-from relmem_lite.teaching import QUESTIONS, Assignment, grade, grading, hand_out, inside, questions, read
-from relmem_lite.teaching.sandbox import NotebookEnded
+from relmem_lite.teaching import QUESTIONS, Assignment, SandboxError, grade, grading, hand_out, inside, questions, read
+from relmem_lite.teaching.sandbox import NotebookEnded, Walls
 
 
 class KindNotebook:
     """Runs its cells here, and hands over values as the sandbox's do."""
 
-    started, walls = 0, "kind ones"
+    started, walls = 0, Walls(network=True, processes=True, files=True)
 
     def __init__(self, cells, limits):
-        type(self).started += 1
+        type(self).started += bool(cells)
         self.cells, self.names, self.problems, self.seconds, self.cut_short = cells, {}, [], 1.5, False
 
     def __enter__(self):
@@ -248,6 +248,36 @@ def test_other_questions_or_another_version_grade_anew(handed_out, kind, tmp_pat
     assert kind.started == 12
 
 
+def test_the_walls_are_told_before_the_first_notebook_runs(handed_out, kind, tmp_path):
+    folder, assignment = handed_out
+    said = []
+    grade(folder, tmp_path / "grades.csv", assignment, progress=lambda line: said.append((kind.started, line)))
+    assert said[0] == (0, "Sandbox: the system keeps notebooks from network, files and processes.")
+    assert sum(line.startswith("Sandbox") for _, line in said) == 1
+    del said[:]
+    grade(folder, tmp_path / "grades.csv", assignment, progress=said.append)
+    assert said == [], "where nothing runs, nothing needs walls"
+
+
+def test_without_walls_nothing_is_graded_unless_that_is_asked_for(handed_out, kind, tmp_path, monkeypatch, capsys):
+    folder, assignment = handed_out
+    table = tmp_path / "grades.csv"
+    for walls in (Walls(network=True), Walls(files=True)):
+        monkeypatch.setattr(kind, "walls", walls)
+        grade(folder, tmp_path / "partly.csv", assignment)
+    monkeypatch.setattr(kind, "walls", Walls(unlimited=["memory"]))
+    kind.started = 0
+    with pytest.raises(SandboxError, match=r"from neither files nor network.*--without-walls"):
+        grade(folder, table, assignment)
+    assert main(["grade", str(folder), "--out", str(table)]) == 1
+    assert "--without-walls" in capsys.readouterr().err
+    assert not table.exists()
+    assert kind.started == 0
+    assert main(["grade", str(folder), "--out", str(table), "--without-walls"]) == 0
+    assert "which any student who looks it up gets around" in capsys.readouterr().out
+    assert kind.started == 4
+
+
 def test_an_interrupted_run_goes_on_and_loses_no_row(handed_out, kind, tmp_path, monkeypatch):
     folder, assignment = handed_out
     whole, table = tmp_path / "whole.csv", tmp_path / "grades.csv"
@@ -400,7 +430,10 @@ def test_the_commands_say_what_to_do(tmp_path, kind, capsys, monkeypatch):
     assert main(["assignment", "--students", "students.txt", "--out", "class", "--seed", "7"]) == 0
     assert "Keep class/assignment.json" in capsys.readouterr().out
     assert main(["grade", "class", "--out", "grades.csv"]) == 0
-    assert capsys.readouterr().out == "ann: 0 points\nSandbox: kind ones.\n1 rows: grades.csv\n"
+    assert (
+        capsys.readouterr().out
+        == "Sandbox: the system keeps notebooks from network, files and processes.\nann: 0 points\n1 rows: grades.csv\n"
+    )
     assert main(["grade", "class", "--out", "grades.csv"]) == 0
     assert capsys.readouterr().out == "1 rows: grades.csv\n"
     for typed, says in (

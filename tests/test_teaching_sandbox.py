@@ -178,7 +178,7 @@ def test_a_forged_line_gets_no_points_but_for_a_right_answer(tmp_path):
     for source in sources:
         notebook["cells"].append({"cell_type": "code", "source": source})
     (tmp_path / "class" / "ann.ipynb").write_text(json.dumps(notebook))
-    (row,) = grade(tmp_path / "class", tmp_path / "grades.csv", assignment, ROOMY)
+    (row,) = grade(tmp_path / "class", tmp_path / "grades.csv", assignment, ROOMY, without_walls=True)
     assert row["parameters: feedback"] == "`parameters` is the number 100, which is not right: it is too small." or (
         "too small" in row["parameters: feedback"]
     )
@@ -290,7 +290,7 @@ def test_what_keeps_a_notebook_in_is_said_plainly():
     assert str(Walls(True, True, True)) == "the system keeps notebooks from network, files and processes"
     assert str(Walls(True, False, True)) == (
         "the system keeps notebooks from network and files; only a hook in Python keeps them from processes, "
-        "which a skilled student gets around"
+        "which any student who looks it up gets around"
     )
     assert "only a hook in Python keeps them from network, files and processes" in str(Walls())
     assert str(Walls(True, True, True, ["memory"])).endswith("nothing but the wall clock limits their memory")

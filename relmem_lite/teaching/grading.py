@@ -14,7 +14,7 @@ from relmem_lite.exercises import AnswerRaised, matches
 from relmem_lite.teaching import questions as source_of_questions
 from relmem_lite.teaching.assignment import Assignment
 from relmem_lite.teaching.questions import Question
-from relmem_lite.teaching.sandbox import Limits, Notebook, NotebookEnded, Walls
+from relmem_lite.teaching.sandbox import Limits, Notebook, NotebookEnded, SandboxError, Walls
 from relmem_lite.training.files import write_atomically
 
 LARGEST_NOTEBOOK = 20_000_000
@@ -30,6 +30,7 @@ def grade(
     assignment: Assignment,
     limits: Limits | None = None,
     progress: Callable[[str], None] = lambda line: None,
+    without_walls: bool = False,
 ) -> list[dict[str, str]]:
     """Grade the notebooks of a folder and write the table; what the table holds of the same notebooks is kept.
 
@@ -44,14 +45,15 @@ def grade(
         out: the table, a CSV file.
         assignment: that was handed out.
         limits: of what one notebook may take.
-        progress: gets a line for each notebook that is graded, and one about the sandbox.
+        progress: gets a line about the sandbox before anything is graded, and one for each notebook that is.
+        without_walls: grade also where the system keeps notebooks from neither files nor network.
 
     Returns:
         The rows; all values are text.
 
     Raises:
         ValueError: `out` is a file that is no such table, or `folder` is no folder.
-        SandboxError: the sandbox does not work on this machine.
+        SandboxError: the sandbox does not work on this machine, or has no walls and `without_walls` is not set.
         OSError: the table cannot be written.
     """
     limits = limits or Limits()
@@ -66,22 +68,34 @@ def grade(
     strangers = [name for name in files if name not in assignment.students]
     columns = _columns(assignment)
     known = {row["student"]: row for row in _rows(out, columns)}
-    rows, walls = [], []
+    rows, walls = [], None
     names = [*assignment.students, *strangers]
     for position, name in enumerate(names):
         content = files.get(name)
         fingerprint = _fingerprint(content, name, assignment, limits)
         row = known.get(name)
         if row is None or row["fingerprint"] != fingerprint:
-            row = _row(name, content, assignment, limits, fingerprint, walls.append)
+            walls = walls or _walls(limits, without_walls, progress)
+            row = _row(name, content, assignment, limits, fingerprint)
             progress(f"{name}: {row['total']} points" + (f" ({row['problems']})" if row["problems"] else ""))
             later = [known[each] for each in names[position + 1 :] if each in known]
             _write(out, columns, [*rows, row, *later])
         rows.append(row)
-    if walls:
-        progress(f"Sandbox: {walls[-1]}.")
     _write(out, columns, rows)
     return rows
+
+
+def _walls(limits: Limits, without: bool, progress: Callable[[str], None]) -> Walls:
+    """Say, by an empty notebook, what the sandbox is made of here, and refuse to go on without walls."""
+    with Notebook([], limits) as empty:
+        walls = empty.walls
+    progress(f"Sandbox: {walls}.")
+    if not (walls.files or walls.network or without):
+        raise SandboxError(
+            "This system keeps notebooks from neither files nor network, so that a hostile one could do what you can. "
+            "Grade under Linux or in a container; or, on a machine that you can spare, with --without-walls."
+        )
+    return walls
 
 
 def _columns(assignment: Assignment) -> list[str]:
@@ -114,7 +128,6 @@ def _row(
     assignment: Assignment,
     limits: Limits,
     fingerprint: str,
-    tell: Callable[[Walls], None],
 ) -> dict[str, str]:
     points, feedback, problems, seconds = {}, {}, [], 0.0
     if name not in assignment.students:
@@ -131,7 +144,6 @@ def _row(
                 problems.append(f"the notebook was made for {made_for or 'nobody'}")
             answers, seconds = {}, 0.0
             with Notebook(cells, limits) as notebook:
-                tell(notebook.walls)
                 try:
                     for question in assignment.questions:
                         numbers = question.numbers(assignment.seed, name)

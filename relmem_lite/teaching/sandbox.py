@@ -103,7 +103,8 @@ class Walls:
         parts = [f"the system keeps notebooks from {_listed(kept)}"] if kept else []
         if fenced:
             parts.append(
-                f"only a hook in Python keeps them from {_listed(fenced)}, which a skilled student gets around"
+                f"only a hook in Python keeps them from {_listed(fenced)}, "
+                "which any student who looks it up gets around"
             )
         if self.unlimited:
             parts.append(f"nothing but the wall clock limits their {_listed(self.unlimited)}")
