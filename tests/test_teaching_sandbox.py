@@ -99,6 +99,20 @@ def test_a_hostile_notebook_changes_nothing_and_the_reasons_are_told(listening, 
     assert "code cell 23" not in said
 
 
+def test_code_that_looks_up_its_callers_is_not_reported_as_an_attempt():
+    cells = [
+        "import inspect, traceback, warnings",
+        "warnings.warn('x', stacklevel=2)",
+        "traceback.print_stack()",
+        "names = [frame.function for frame in inspect.stack()]",
+        f"source = open({inside.__file__!r}).read()",
+    ]
+    with Notebook(cells, ROOMY) as notebook:
+        assert notebook.take("names")[:2] == ["<module>", "main"]
+        assert notebook.take("source") is ...
+    assert notebook.problems == ["code cell 5: PermissionError: the grader's own source is closed to the notebook"]
+
+
 def test_what_takes_too_long_is_broken_off_and_the_rest_still_counts():
     cells = [
         "while True: pass",
