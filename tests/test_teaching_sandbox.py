@@ -310,6 +310,17 @@ def test_what_keeps_a_notebook_in_is_said_plainly():
     assert str(Walls(True, True, True, ["memory"])).endswith("nothing but the wall clock limits their memory")
 
 
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_root_which_no_limit_of_processes_holds_is_said_to_have_none(uid, monkeypatch):
+    monkeypatch.setattr(sandbox.os, "getuid", lambda: uid, raising=False)
+    with Notebook([], ROOMY) as notebook:
+        assert ("processes" in notebook.walls.unlimited) == (uid == 0 or sys.platform == "win32")
+        if uid == 0:
+            assert not notebook.walls.processes
+            assert "only a hook in Python keeps them from" in str(notebook.walls)
+            assert "their processes" in str(notebook.walls)
+
+
 def test_a_sandbox_that_does_not_come_up_is_nobody_s_fault(monkeypatch, tmp_path):
     (tmp_path / "broken.py").write_text("raise SystemError('no torch here')")
     monkeypatch.setattr(sandbox.inside, "__file__", str(tmp_path / "broken.py"))

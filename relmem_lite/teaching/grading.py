@@ -41,7 +41,7 @@ def grade(
     then each notebook that belongs to nobody. The table is replaced whole after every notebook.
 
     Args:
-        folder: with NAME.ipynb for each student who handed in.
+        folder: with NAME.ipynb for each student who handed in, a regular file and no link.
         out: the table, a CSV file.
         assignment: that was handed out.
         limits: of what one notebook may take.
@@ -93,7 +93,8 @@ def _walls(limits: Limits, without: bool, progress: Callable[[str], None]) -> Wa
     if not (walls.files or walls.network or without):
         raise SandboxError(
             "This system keeps notebooks from neither files nor network, so that a hostile one could do what you can. "
-            "Grade under Linux or in a container; or, on a machine that you can spare, with --without-walls."
+            "Grade under Linux, where Landlock or namespaces do it; or, on a machine that you can spare, with "
+            "--without-walls."
         )
     return walls
 

@@ -146,8 +146,11 @@ def shut_files(whole: list[Path], listed: list[Path]) -> bool:
     return shut
 
 
-def limit(cpu_seconds: int, memory: int, pages) -> list[str]:
-    """Limit what this process takes from now on; returns what the system would not limit."""
+def limit(cpu_seconds: int, memory: int, pages, root: bool = False) -> list[str]:
+    """Limit what this process takes from now on; returns what the system would not limit.
+
+    Root outside of every namespace has no limit of processes, whatever is set.
+    """
     try:
         import resource
     except ModuleNotFoundError:
@@ -162,7 +165,7 @@ def limit(cpu_seconds: int, memory: int, pages) -> list[str]:
         "memory dumps": (resource.RLIMIT_CORE, 0, 0),
         "memory": (resource.RLIMIT_AS, in_use + memory, in_use + memory),
     }
-    unlimited = [] if pages else ["memory"]
+    unlimited = ([] if pages else ["memory"]) + (["processes"] if root else [])
     for name, (which, soft, hard) in limits.items():
         if name == "memory" and not pages:
             continue
@@ -189,7 +192,8 @@ def watch(whole: list[Path], listed: list[Path], report) -> None:
     """Refuse, in Python, what the notebook must not do, and report it. A hook that is added cannot be taken back.
 
     Where the system shuts the same doors this gives the reason; elsewhere it is a fence, not a wall: a program that
-    leaves Python, or finds this hook in memory, gets around it.
+    leaves Python, or finds this hook in memory, gets around it. So does one that calls what has no audit event: Python
+    tells of `subprocess.Popen`, but not of `_posixsubprocess.fork_exec` below it.
     """
     refused, allowed, listable = set(), tuple(map(str, whole)), {str(path) for path in listed}
     prefixes = {prefix: what for what, events in FORBIDDEN.items() for prefix in events.split()}
@@ -286,7 +290,7 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
-    unlimited = limit(job["cpu_seconds"], job["memory"], pages)
+    unlimited = limit(job["cpu_seconds"], job["memory"], pages, job["root"])
 
     # The notebook may put others in their place.
     dumps, loads = json.dumps, json.loads

@@ -3,7 +3,8 @@
 What keeps it in, from the kernel to Python (`Walls` says which of them this machine has):
 
 - a fresh interpreter in an empty folder, with nothing of this process's environment;
-- limits of CPU time, memory, file size (none) and processes (none), by `setrlimit`; and of wall time, from outside;
+- limits of CPU time, memory, file size (none) and processes (none, but for root), by `setrlimit`; and of wall time,
+  from outside;
 - no network and no other process in sight, by Linux namespaces (`unshare`), where a user may make them;
 - no file to write and only Python's own to read, by Linux's Landlock;
 - a hook in Python that refuses the same things with a reason, where there is nothing better too.
@@ -87,9 +88,9 @@ class Walls:
 
     Attributes:
         network: the kernel gives the notebook no network.
-        processes: the kernel shows it no other process.
+        processes: the kernel shows it no other process, and lets it start none.
         files: the kernel lets it write nothing, and read only Python's own files.
-        unlimited: of what the system limits no use: "memory" on macOS.
+        unlimited: of what the system limits no use: "memory" on macOS, "processes" for root.
     """
 
     network: bool = False
@@ -162,6 +163,7 @@ class Notebook:
                 cpu_seconds=limits.cpu_seconds,
                 step_seconds=limits.step_seconds,
                 memory=limits.memory,
+                root=hasattr(os, "getuid") and os.getuid() == 0,
             )
             ready = self._hear("ready", 60 + limits.wall_seconds)
         except NotebookEnded as ended:
@@ -175,7 +177,9 @@ class Notebook:
         self._deadline = time.monotonic() + limits.wall_seconds
         self._clock.cancel()
         self._kill_in(limits.wall_seconds)
-        self.walls = Walls(bool(namespaces), "--pid" in namespaces, ready["files_shut"], ready["unlimited"])
+        unlimited = ready["unlimited"]
+        alone = "--pid" in namespaces and "processes" not in unlimited
+        self.walls = Walls(bool(namespaces), alone, ready["files_shut"], unlimited)
         return self
 
     def __exit__(self, *_) -> None:
