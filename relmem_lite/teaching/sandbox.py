@@ -183,7 +183,8 @@ class Notebook:
         return self
 
     def __exit__(self, *_) -> None:
-        self._end()
+        # With a reason, since a notebook that waits for more to do would not end by itself.
+        self._end("It was left.")
         self._folder.cleanup()
         self._complaints.close()
 
