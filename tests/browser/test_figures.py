@@ -91,6 +91,10 @@ def test_every_slider_moves_by_mouse_and_by_keyboard(figure):
         slider.press("Home")
 
 
+def is_disabled(button):
+    return button.get_attribute("aria-disabled") == "true"
+
+
 def test_every_button_and_option_works_by_mouse_and_by_keyboard(figure):
     for option in figure.locator("input[type=radio]:visible").all():
         if not option.is_checked():
@@ -99,12 +103,13 @@ def test_every_button_and_option_works_by_mouse_and_by_keyboard(figure):
             assert option.is_checked()
             assert figure.evaluate(SHOWN) != before
     for press in (lambda button: button.click(), lambda button: button.press("Enter")):
-        for words in ("Next", "Back"):
-            for button in figure.get_by_role("button", name=words, exact=True).all():
-                before = figure.evaluate(SHOWN)
-                assert button.get_attribute("aria-disabled") != "true"
-                press(button)
-                assert figure.evaluate(SHOWN) != before
+        moves = [figure.get_by_role("button", name=words, exact=True) for words in ("Next", "Back")]
+        # A figure that opens at its last step can only go back at first.
+        for button in sorted((move for move in moves if move.count()), key=is_disabled):
+            before = figure.evaluate(SHOWN)
+            assert not is_disabled(button)
+            press(button)
+            assert figure.evaluate(SHOWN) != before
 
 
 @pytest.mark.parametrize("figure", [{"width": 390, "scheme": "dark"}], indirect=True)
