@@ -134,7 +134,7 @@ def test_without_scripts_it_says_what_there_is_to_see(figure):
 def open_figure(visit, figures):
     def open_figure(name):
         if name not in figures:
-            pytest.skip(f"No page has the figure {name}.")
+            pytest.fail(f"No page has the figure {name}.")
         figure = visit(figures[name]).page.locator(f'[data-figure="{name}"]').first
         figure.scroll_into_view_if_needed()
         return figure
