@@ -1,6 +1,7 @@
 """Check a built site: links lead somewhere, no third party is asked, pictures have words, cells print no bare objects.
 
-And: pages are light, chapters and reference lead to one another, and the notebooks to download are executed.
+And: pages are light, chapters and reference lead to one another, the notebooks to download are executed, and neither
+holds a widget, which would be dead there.
 
 python tests/check_site.py _build/html
 """
@@ -23,6 +24,8 @@ HEAVIEST = 600_000  # bytes of a page, gzipped, with its pictures; the theme and
 
 # What a figure's cell shows beside its figure if its last line is not ended by a semicolon.
 BARE_OBJECT = re.compile(r"^(?:Text\(|<Axes|<Figure|\[?<matplotlib)")
+
+WIDGET = "holds a widget, which nobody can move here: build with RELMEM_STILL=1, as make does"
 
 
 @cache
@@ -87,11 +90,12 @@ def one_way_links(site: Path):
 
 
 def notebook_faults(site: Path):
-    """Yield the notebooks offered for download whose code was not run."""
+    """Yield the notebooks offered for download whose code was not run, or run with widgets."""
     for notebook in (site / "_sources").rglob("*.ipynb"):
-        cells = [
-            cell for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"
-        ]
+        content = json.loads(notebook.read_text(encoding="utf-8"))
+        cells = [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+        if "widgets" in content.get("metadata", {}):
+            yield f"{notebook.relative_to(site)}: {WIDGET}"
         if not any(cell["outputs"] for cell in cells) or not all(cell["execution_count"] for cell in cells):
             yield f"{notebook.relative_to(site)}: is offered for download without having been run"
 
@@ -99,6 +103,8 @@ def notebook_faults(site: Path):
 def tag_faults(site: Path, page: Path, tag):
     if tag.name == "style" and CSS_ELSEWHERE.search(tag.get_text()):
         yield "a style loads from a third party"
+    if tag.name == "script" and tag.get("type", "").startswith("application/vnd.jupyter.widget"):
+        yield WIDGET
     if tag.name == "pre" and BARE_OBJECT.match(tag.get_text()):
         yield f"a cell prints an object: {tag.get_text()[:60].strip()}"
     if tag.name == "img":

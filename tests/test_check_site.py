@@ -42,6 +42,7 @@ def test_a_whole_site_passes(site, capsys):
         ('<img src="https://example.org/a.png" alt="a">', "third party: https://example.org/a.png"),
         ('<img srcset="_static/map.svg 1x, https://example.org/a.png 2x" alt="a">', "https://example.org/a.png"),
         ('<iframe src="https://example.org"></iframe>', "third party: https://example.org"),
+        ('<script type="application/vnd.jupyter.widget-state+json">{}</script>', "holds a widget"),
         ("<style>@import 'https://example.org/a.css'</style>", "a style loads from a third party"),
         ('<img src="_static/map.svg">', "a picture without alt text: _static/map.svg"),
         ('<img src="_static/map.svg" alt="_static/map.svg">', "a picture without alt text: _static/map.svg"),
@@ -102,3 +103,11 @@ def test_a_notebook_that_was_not_run_is_found(site, count, outputs, whole):
     cells = [{"cell_type": "code", "execution_count": count, "outputs": outputs}]
     (site / "_sources" / "01_a.ipynb").write_text(json.dumps({"cells": cells}))
     assert (list(faults(site)) == []) == whole
+
+
+def test_a_notebook_that_holds_a_widget_is_found(site):
+    (site / "_sources").mkdir()
+    cells = [{"cell_type": "code", "execution_count": 1, "outputs": [{}]}]
+    (site / "_sources" / "01_a.ipynb").write_text(json.dumps({"metadata": {"widgets": {}}, "cells": cells}))
+    [fault] = faults(site)
+    assert fault.startswith("_sources/01_a.ipynb: holds a widget")

@@ -1,6 +1,7 @@
 """The book's figures: curves, maps and the cover, in one visual language. Needs matplotlib."""
 
 from relmem_lite.figures.cover import cover
+from relmem_lite.figures.explore import Explorer, explore
 from relmem_lite.figures.lines import band, direct_labels, learning_curves, missing, reference_line
 from relmem_lite.figures.maps import attention_map, attention_over_time, heat_map, signed_map
 from relmem_lite.figures.style import (
@@ -25,12 +26,14 @@ __all__ = [
     "SEQUENTIAL",
     "WIDTH",
     "CoreStyle",
+    "Explorer",
     "attention_map",
     "attention_over_time",
     "band",
     "contrast",
     "cover",
     "direct_labels",
+    "explore",
     "figure",
     "heat_map",
     "learning_curves",
