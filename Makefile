@@ -10,14 +10,13 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 PORT ?= 8000
 SITE := _build/html
-# Nobody is there to move a slider: `explore` (relmem_lite/figures/explore.py) then draws its still alone.
-UNATTENDED := OMP_NUM_THREADS=1 RELMEM_STILL=1
-BUILD := $(UNATTENDED) .venv/bin/jupyter-book build .
+BUILD := .venv/bin/jupyter-book build .
 CACHE := _build/.jupyter_cache
 
 # Every chapter that the cache does not hold, one a core at a time. One that fails is run again by the build, which then
-# fails with its traceback.
-EXECUTE = $(UNATTENDED) JUPYTERCACHE=$(CACHE) sh -c '.venv/bin/jcache notebook add chapters/*.ipynb > /dev/null \
+# fails with its traceback. RELMEM_STILL is what book/stills.py sets for that one.
+EXECUTE = OMP_NUM_THREADS=1 RELMEM_STILL=1 JUPYTERCACHE=$(CACHE) sh -c \
+	'.venv/bin/jcache notebook add chapters/*.ipynb > /dev/null \
 	&& .venv/bin/jcache project execute --executor local-parallel --timeout 300'
 
 # Jupyter's execution cache knows the chapters, not the library that they run: one cache for each state of it.
@@ -28,7 +27,7 @@ EXECUTED_WITH := _build/executed-with-$(shell find relmem_lite requirements.txt 
 
 book: .venv/package $(EXECUTED_WITH)
 	$(EXECUTE)
-	$(BUILD)
+	OMP_NUM_THREADS=1 $(BUILD)
 	@printf '\nThe book lies in %s/index.html; to read it as a site: make serve\n' $(SITE)
 
 serve:
@@ -49,7 +48,7 @@ test: .venv/package $(EXECUTED_WITH)
 	@printf '\n== chapters\n'
 	$(EXECUTE)
 	@printf '\n== book\n'
-	$(BUILD) --all -n -W --keep-going
+	OMP_NUM_THREADS=1 $(BUILD) --all -n -W --keep-going
 	@printf '\n== links\n'
 	.venv/bin/python tests/check_site.py $(SITE)
 	@printf '\n== browser\n'

@@ -25,7 +25,7 @@ HEAVIEST = 600_000  # bytes of a page, gzipped, with its pictures; the theme and
 # What a figure's cell shows beside its figure if its last line is not ended by a semicolon.
 BARE_OBJECT = re.compile(r"^(?:Text\(|<Axes|<Figure|\[?<matplotlib)")
 
-WIDGET = "holds a widget, which nobody can move here: build with RELMEM_STILL=1, as make does"
+WIDGET = "holds a widget, which nobody can move here: run the chapters with RELMEM_STILL=1"
 
 
 @cache

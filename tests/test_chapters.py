@@ -1,7 +1,9 @@
 """What every chapter keeps to, beyond running from top to bottom."""
 
+import dis
 import re
 from pathlib import Path
+from types import CodeType
 
 import nbformat
 import pytest
@@ -58,3 +60,23 @@ def test_its_code_solutions_stay_folded_everywhere(path):
             assert "hide-cell" in cell.metadata.get("tags", [])
             assert cell.metadata.get("cellView") == "form"
             assert cell.metadata.get("jupyter", {}).get("source_hidden") is True
+
+
+def names(code, operation):
+    return {step.argval for step in dis.get_instructions(code) if step.opname == operation}
+
+
+@every_notebook
+def test_what_sliders_run_means_the_same_when_the_whole_notebook_has_run(path):
+    """Somebody runs all cells and then moves a slider: a name that was bound anew below would draw something else."""
+    functions, needed = {}, set()
+    for cell in code_cells(path):
+        module = compile(cell.source, path.stem, "exec")
+        rebound = names(module, "STORE_NAME") & needed
+        assert not rebound, cell.source
+        functions |= {const.co_name: const for const in module.co_consts if isinstance(const, CodeType)}
+        found = re.findall(r"^explore\(\s*(\w+)", cell.source, re.MULTILINE)
+        while found:
+            needed.add(name := found.pop())
+            if name in functions:
+                found += names(functions[name], "LOAD_GLOBAL") - needed

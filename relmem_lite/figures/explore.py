@@ -15,8 +15,10 @@ from numbers import Real
 import matplotlib.pyplot as plt
 from torch.random import fork_rng
 
+from relmem_lite.figures.style import WRONG
+
 STILL = "RELMEM_STILL"
-"""Environment variable: if it is set, nobody will move anything, as on a page; no widget is made, and none is saved."""
+"""Environment variable: if it is set, nobody will be there to move anything, and no widget is made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,8 @@ def explore(draw: Callable, /, **choices: Iterable) -> Explorer:
         try:
             svg = _drawn(draw, chosen)
         except Exception as error:
-            drawing.value = f'<p role="alert" style="color: #C1121F">{html.escape(_explained(draw, chosen, error))}</p>'
+            words = html.escape(_explained(draw, chosen, error))
+            drawing.value = f'<p role="alert" style="color: {WRONG}">{words}</p>'
             return None
         source = base64.b64encode(svg.encode()).decode()
         words = html.escape(_call(draw, chosen))
