@@ -56,9 +56,9 @@ def explore(draw: Callable, /, **choices: Iterable) -> Explorer:
     in the built book, the drawing at the first settings stands alone.
 
     Args:
-        draw: makes one matplotlib figure. It is called anew for each choice, so it should take well under a second; the
-            random numbers of the rest of the notebook stay as they are. Where it raises, the reader sees what and with
-            which settings, and can go on. The first settings are the defaults of its arguments.
+        draw: makes one matplotlib figure. It is called anew for each choice, so it should take well under a second;
+            PyTorch's random numbers stay as they are for the rest of the notebook. Where it raises, the reader sees
+            what, and with which settings, and can go on. The first settings are the defaults of its arguments.
         choices: for each argument of draw that can be chosen, its values, in order.
 
     Raises:
