@@ -2,13 +2,10 @@
 
 import json
 import re
-import shutil
 import subprocess
 from html import unescape
 
-import pytest
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+from chromium import find_chromium
 
 # What a test's script has at hand: moving a slider or choosing an option as a reader does, and what is then said.
 HANDS = """
@@ -27,12 +24,7 @@ const read = (selector) => all(selector).map((element) => element.textContent);
 
 
 def in_browser(figure, tmp_path, script: str):
-    """Return what a script, the body of a function, returns on the figure's page.
-
-    The test is skipped where no Chromium is installed.
-    """
-    if CHROMIUM is None:
-        pytest.skip("no Chromium here")
+    """Return what a script, the body of a function, returns on the figure's page."""
     page = tmp_path / "page.html"
     page.write_text(
         f"""<!doctype html><meta charset="utf-8"><body>{figure._repr_html_()}<pre id="found"></pre><script>
@@ -43,6 +35,7 @@ document.getElementById("found").textContent = JSON.stringify((() => {{ {script}
         encoding="utf-8",
     )
     # --no-sandbox: containers have none; the page is our own, and asks for nothing outside itself.
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
-    dumped = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+    headless = [find_chromium(), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command = [*headless, f"--user-data-dir={tmp_path}", page.as_uri()]
+    dumped = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     return json.loads(unescape(re.search(r'<pre id="found">(.*)</pre>', dumped, re.DOTALL)[1]))

@@ -2,16 +2,14 @@
 
 import functools
 import http.server
-import os
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
+from chromium import find_chromium
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 # From the page's first moment on; a page may not have both a browser that is slow and a test that waits.
 WATCH_LAYOUT = """
@@ -63,12 +61,9 @@ def address(site):
 
 @pytest.fixture(scope="session")
 def chromium():
-    if CHROMIUM is None:
-        missing = "No Chromium: install it, as in apt-get install chromium, to have the site tried in a browser."
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
     with sync_playwright() as playwright:
         # --no-sandbox: containers have none; all pages are our own.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=["--no-sandbox"])
         yield browser
         browser.close()
 
