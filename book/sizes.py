@@ -8,8 +8,10 @@ from xml.etree import ElementTree
 
 from sphinx.util.images import get_image_size
 
-PICTURE = re.compile(r'<img (?![^>]*\bwidth=)(?=[^>]*\bsrc="[^"]*_images/(?P<name>[^"/]+)")')
+PICTURE = re.compile(r'<img (?=[^>]*\bsrc="[^"]*_images/(?P<name>[^"/]+)")')
 INLINE_MATH = re.compile(r'<span class="math notranslate nohighlight">\\\((?P<tex>.*?)\\\)</span>', re.DOTALL)
+SPELLED_OUT = re.compile(r"\\(?=(?:cos|deg|exp|ln|log|max|min|sin|tanh)(?![a-zA-Z]))")
+BETWEEN_TERMS = re.compile(r"\\(?:approx|cdot|ge|in|le|mapsto|mid|odot|pm|times|to)(?![a-zA-Z])")
 PIXELS = {"": 1.0, "px": 1.0, "pt": 4 / 3}
 
 
@@ -24,7 +26,7 @@ def size(picture: Path) -> tuple[int, int] | None:
 
 
 def width_in_em(tex: str) -> float:
-    """Return about how wide a formula will be: letters of half an em, relations and operators with air around them.
+    """Return about how wide a formula will be: letters of half an em, capitals wider, operators with air around them.
 
     >>> width_in_em("h_t = a_t h_{t-1} + b_t") > width_in_em("h_t")
     True
@@ -35,8 +37,9 @@ def width_in_em(tex: str) -> float:
 
 
 def _glyphs(tex: str) -> float:
+    tex = SPELLED_OUT.sub("", BETWEEN_TERMS.sub("+", tex))
     shown = re.sub(r"[\s{}_^]", "", re.sub(r"\\(?:[a-zA-Z]+|.)", "x", tex))
-    return len(shown) + sum(shown.count(sign) for sign in "=+<>−-")
+    return len(shown) + len(re.findall("[=+<>−-]", shown)) + 0.5 * len(re.findall("[A-Z]", shown))
 
 
 def add_sizes(app, pagename, templatename, context, doctree):
