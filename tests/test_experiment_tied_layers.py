@@ -47,8 +47,8 @@ def test_whole_chunks_and_steps_give_the_same_numbers(tied):
 def test_all_have_equally_many_parameters():
     sizes = {title: num_parameters(CPU.model(**point)) for title, point in CPU.contestants().items()}
     assert all(size == pytest.approx(CPU.parameters, rel=0.06) for size in sizes.values()), sizes
-    assert CPU.model("s3", "min_gru", 1, 3).core.times == 3
-    assert len(CPU.model("s3", "min_gru", 3, 1).core.blocks) == 3
+    assert CPU.model("s3", core="min_gru", blocks=1, times=3).core.times == 3
+    assert len(CPU.model("s3", core="min_gru", blocks=3, times=1).core.blocks) == 3
 
 
 def test_what_makes_no_sense_is_refused():

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from relmem_lite.core import positive_int
-from relmem_lite.experiments.experiment import Experiment, one_axis, some
+from relmem_lite.experiments.experiment import SECONDS, Experiment, one_axis, some
 from relmem_lite.experiments.towers import check_towers, tower_model
 from relmem_lite.models import SequenceModel
 from relmem_lite.tasks import StringCopying
@@ -23,11 +23,7 @@ class CopyingLengthExperiment(Experiment):
             "length": 4,
             "test_lengths": (4, 8),
             "parameters": 4000,
-            "steps": 4,
-            "batch_size": 8,
-            "eval_every": 2,
-            "eval_samples": 32,
-            "seeds": (0,),
+            **SECONDS,
         },
         "cpu": {
             "steps": 800,

@@ -22,6 +22,19 @@ from relmem_lite.training.processes import is_first_process, launched_by_torchru
 from relmem_lite.training.record import describe
 from relmem_lite.training.settings import positive_float
 
+SECONDS = {"steps": 4, "batch_size": 8, "eval_every": 2, "eval_samples": 32, "seeds": (0,)}
+"""The budget of most smoke presets: so small that it only shows whether all parts fit together."""
+
+MINUTES = {
+    "steps": 300,
+    "batch_size": 32,
+    "eval_every": 100,
+    "eval_samples": 512,
+    "learning_rates": (3e-3, 1e-2),
+    "accelerator": "cpu",
+}
+"""The budget of the smallest cpu presets."""
+
 
 class Run(NamedTuple):
     """One run of an experiment's grid."""
@@ -80,11 +93,6 @@ class Experiment(TrainingBudget):
         if preset not in cls.presets:
             raise ValueError(nearest(preset, list(cls.presets), "preset"))
         return cls(preset=preset, **cls.presets[preset])
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether runs are trained on one of NVIDIA's GPUs, where a core may replay its passes as CUDA graphs."""
-        return self.accelerator in ("auto", "cuda") and torch.cuda.is_available()
 
     def contestants(self) -> dict[str, dict]:
         """Return the title of each contestant and its point: the plain values that set it apart from the others."""

@@ -8,7 +8,7 @@ import torch
 
 from relmem_lite.core import positive_int
 from relmem_lite.cores import MinGRU
-from relmem_lite.experiments.experiment import Experiment, some
+from relmem_lite.experiments.experiment import MINUTES, SECONDS, Experiment, some
 from relmem_lite.models import SequenceModel, stacked_model
 from relmem_lite.tasks import Copying
 
@@ -31,20 +31,9 @@ class GateBiasExperiment(Experiment):
             "keep_biases": (0.0, 3.0),
             "num_distractors": 4,
             "parameters": 3000,
-            "steps": 4,
-            "batch_size": 8,
-            "eval_every": 2,
-            "eval_samples": 32,
-            "seeds": (0,),
+            **SECONDS,
         },
-        "cpu": {
-            "steps": 300,
-            "batch_size": 32,
-            "eval_every": 100,
-            "eval_samples": 512,
-            "learning_rates": (3e-3, 1e-2),
-            "accelerator": "cpu",
-        },
+        "cpu": MINUTES,
         "gpu": {
             "keep_biases": (0.0, 1.0, 2.0, 4.0, 6.0),
             "num_distractors": 1000,

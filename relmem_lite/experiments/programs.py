@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import nn
 
 from relmem_lite.core import positive_int
-from relmem_lite.experiments.experiment import some
+from relmem_lite.experiments.experiment import SECONDS, some
 from relmem_lite.experiments.relational import RelationalExperiment
 from relmem_lite.tasks import Programs
 from relmem_lite.tasks.programs import KINDS, MEMORISED
@@ -25,11 +25,7 @@ class ProgramsExperiment(RelationalExperiment):
             "num_slots": 2,
             "num_heads": 2,
             "head_size": 8,
-            "steps": 4,
-            "batch_size": 8,
-            "eval_every": 2,
-            "eval_samples": 32,
-            "seeds": (0,),
+            **SECONDS,
         },
         "cpu": {
             "steps": 1200,

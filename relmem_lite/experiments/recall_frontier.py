@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from relmem_lite.core import positive_int
-from relmem_lite.experiments.experiment import Experiment, some
+from relmem_lite.experiments.experiment import SECONDS, Experiment, some
 from relmem_lite.experiments.towers import check_towers, tower_model
 from relmem_lite.models import SequenceModel
 from relmem_lite.tasks import Recall
@@ -24,11 +24,7 @@ class RecallFrontierExperiment(Experiment):
             "parameters": (4000,),
             "num_keys": 8,
             "num_values": 4,
-            "steps": 4,
-            "batch_size": 8,
-            "eval_every": 2,
-            "eval_samples": 32,
-            "seeds": (0,),
+            **SECONDS,
         },
         "cpu": {
             "pairs": (8, 64),

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from relmem_lite.core import positive_int
 from relmem_lite.cores import CORES
-from relmem_lite.experiments.experiment import Experiment, some
+from relmem_lite.experiments.experiment import SECONDS, Experiment, some
 from relmem_lite.models import SequenceModel, stacked_model
 from relmem_lite.tasks import SelectiveCopying
 
@@ -22,11 +22,7 @@ class SelectiveCopyingExperiment(Experiment):
             "time": 6,
             "num_items": 2,
             "parameters": 3000,
-            "steps": 4,
-            "batch_size": 8,
-            "eval_every": 2,
-            "eval_samples": 32,
-            "seeds": (0,),
+            **SECONDS,
         },
         "cpu": {
             "steps": 600,

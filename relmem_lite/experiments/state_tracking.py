@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from relmem_lite.core import Core, positive_int
 from relmem_lite.cores import CORES, MinGRU, Recurrence
-from relmem_lite.experiments.experiment import Experiment, some
+from relmem_lite.experiments.experiment import SECONDS, Experiment, some
 from relmem_lite.models import SequenceModel, stacked_model
 from relmem_lite.tasks import StateTracking
 
@@ -106,11 +106,7 @@ class StateTrackingExperiment(Experiment):
             "time": 5,
             "test_times": (5, 10),
             "parameters": 3000,
-            "steps": 4,
-            "batch_size": 8,
-            "eval_every": 2,
-            "eval_samples": 32,
-            "seeds": (0,),
+            **SECONDS,
         },
         "cpu": {
             "groups": ("s3", "s5"),

@@ -8,9 +8,8 @@ from torch import Tensor, nn
 
 from relmem_lite.core import Core, State, positive_int
 from relmem_lite.cores import find_core
-from relmem_lite.experiments.experiment import Experiment, some
-from relmem_lite.models import Block, SequenceModel, Stack, match_parameters
-from relmem_lite.tasks import SelectiveCopying, StateTracking, Task
+from relmem_lite.experiments.copying_and_tracking import BASE, CopyingAndTrackingExperiment
+from relmem_lite.models import Block, Stack
 
 
 class TiedStack(Core):
@@ -49,7 +48,7 @@ class TiedStack(Core):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TiedLayersExperiment(Experiment):
+class TiedLayersExperiment(CopyingAndTrackingExperiment):
     """Tied layers: a block once, the same block several times, several blocks; and GRU, which reuses its own over time.
 
     A tied stack spends all parameters on its one block, which is wider than each of several, and costs more time.
@@ -57,84 +56,27 @@ class TiedLayersExperiment(Experiment):
 
     name: ClassVar[str] = "tied_layers"
     presets: ClassVar[dict[str, dict]] = {
-        "smoke": {
-            "time": 6,
-            "num_items": 2,
-            "track_time": 4,
-            "depth": 2,
-            "parameters": 3000,
-            "steps": 4,
-            "batch_size": 8,
-            "eval_every": 2,
-            "eval_samples": 32,
-            "seeds": (0,),
-        },
-        "cpu": {
-            "steps": 300,
-            "batch_size": 32,
-            "eval_every": 100,
-            "eval_samples": 512,
-            "learning_rates": (3e-3, 1e-2),
-            "accelerator": "cpu",
-        },
-        "gpu": {
-            "time": 256,
-            "num_items": 16,
-            "vocab_size": 16,
-            "track_time": 40,
-            "depth": 6,
-            "parameters": 300_000,
-            "steps": 2000,
-            "batch_size": 64,
-            "eval_every": 250,
-            "eval_samples": 1024,
-            "learning_rates": (1e-3, 3e-3),
-        },
+        "smoke": BASE["smoke"] | {"depth": 2},
+        "cpu": BASE["cpu"],
+        "gpu": BASE["gpu"] | {"depth": 6, "parameters": 300_000},
     }
 
-    tasks: tuple[str, ...] = ("selective_copying", "s3")
-    """Selective copying, or a group's word problem, such as s3; each is learned by models of its own."""
     depth: int = 3
     """How often the tied block is applied, and how many different blocks there are in the untied stack."""
-    time: int = 32
-    """Steps before the recall in selective copying (L)."""
-    num_items: int = 4
-    """Data tokens to keep."""
-    vocab_size: int = 8
-    """Different data tokens (C)."""
-    track_time: int = 20
-    """Steps of a word problem, with an answer at each."""
-    parameters: int = 10_000
-    """Parameters of every model; its width follows."""
 
     def __post_init__(self):
         super().__post_init__()
-        some("tasks", self.tasks)
-        for name in ("depth", "parameters"):
-            positive_int(name, getattr(self, name))
+        positive_int("depth", self.depth)
 
-    def contestants(self) -> dict[str, dict]:
-        shapes = {
+    def stacks(self) -> dict[str, dict]:
+        return {
             "min_gru once": {"core": "min_gru", "blocks": 1, "times": 1},
             "min_gru tied": {"core": "min_gru", "blocks": 1, "times": self.depth},
             "min_gru untied": {"core": "min_gru", "blocks": self.depth, "times": 1},
             "gru once": {"core": "gru", "blocks": 1, "times": 1},
         }
-        return {f"{task}, {name}": {"on": task} | shape for task in self.tasks for name, shape in shapes.items()}
 
-    def task(self, on: str, **point) -> Task:
-        if on == "selective_copying":
-            return SelectiveCopying(self.num_items, self.vocab_size, self.time)
-        return StateTracking(on, self.track_time)
-
-    def model(self, on: str, core: str, blocks: int, times: int) -> SequenceModel:
-        task, convolution = self.task(on), 4 if on == "selective_copying" else 0
-
-        def build(width: int) -> SequenceModel:
-            if times > 1:
-                stack = TiedStack(core, width, times, convolution=convolution)
-            else:
-                stack = Stack([core] * blocks, width, convolution=convolution)
-            return SequenceModel(stack, task.output_size, (), nn.Embedding(task.num_tokens, width))
-
-        return match_parameters(build, self.parameters)
+    def stack(self, width: int, convolution: int, core: str, blocks: int, times: int) -> Core:
+        if times > 1:
+            return TiedStack(core, width, times, convolution=convolution)
+        return Stack([core] * blocks, width, convolution=convolution)
