@@ -202,7 +202,7 @@ class LanguageModelExperiment(Experiment):
             head_size=max(1, width // self.num_heads),
             key_size=self.key_size,
             mlp_layers=self.mlp_layers,
-            replay=self.on_gpu,
+            replay=True,  # where there is a GPU to replay on
         )
 
 
