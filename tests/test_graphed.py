@@ -1,5 +1,6 @@
 """Steps replayed as CUDA graphs, played by an actor on a CPU: the same memory used again and again."""
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -108,6 +109,59 @@ def test_what_cannot_be_captured_is_launched_piece_by_piece(monkeypatch):
         step(batch)
     step(batch)
     assert taken == [(2, 4)] * 3
+
+
+class FakeGenerator:
+    """As torch's on a GPU before 2.13: in the middle of a capture, it gives no numbers outside of it."""
+
+    def __init__(self, seed):
+        self.state = SimpleNamespace(seed=seed, captured=False)
+
+    def clone_state(self):
+        return FakeGenerator(self.state.seed)
+
+    def graphsafe_set_state(self, other):
+        self.state = other.state
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_capture_that_fails_leaves_stream_and_generator_as_they_were(fails, monkeypatch):
+    device = SimpleNamespace(stream="default", generator=FakeGenerator(7))
+
+    @contextmanager
+    def stream(given):
+        before, device.stream = device.stream, given
+        try:
+            yield
+        finally:
+            device.stream = before
+
+    @contextmanager
+    def graph(graph, capture_error_mode):
+        # As torch.cuda.graph: what is not an error of the function may still be one of the capture, when it ends.
+        before, device.stream, device.generator.state.captured = device.stream, "side", True
+        yield
+        if fails:
+            raise RuntimeError("operation failed due to a previous error during capture")
+        device.stream, device.generator.state.captured = before, False
+
+    fakes = {
+        "CUDAGraph": lambda: SimpleNamespace(replay=None),
+        "current_device": lambda: 0,
+        "default_generators": [device.generator],
+        "current_stream": lambda: device.stream,
+        "stream": stream,
+        "graph": graph,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake, raising=False)
+    if fails:
+        with pytest.raises(RuntimeError, match="previous error"):
+            graphed._capture(lambda: torch.zeros(2))
+    else:
+        graphed._capture(lambda: torch.zeros(2))
+    assert device.stream == "default"
+    assert vars(device.generator.state) == {"seed": 7, "captured": False}
 
 
 def test_a_replayed_step_that_diverges_says_so(actor, monkeypatch):

@@ -63,9 +63,18 @@ class GraphedStep:
 def _capture(function: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
     """Return where a function's result comes to lie, and what runs it: nothing runs yet."""
     graph = torch.cuda.CUDAGraph()
-    # Other threads, such as one that pins memory for batches, may go on with what a capture forbids.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        found = function()
+    # A capture that fails leaves its own stream behind as the current one, and, before torch 2.13, a generator that
+    # counts as captured and gives dropout no more numbers. The next step is to find both as they were.
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    as_it_was = generator.clone_state()
+    with torch.cuda.stream(torch.cuda.current_stream()):
+        try:
+            # Other threads, such as one that pins memory for batches, may go on with what a capture forbids.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                found = function()
+        except RuntimeError:
+            generator.graphsafe_set_state(as_it_was)
+            raise
     return found, graph.replay
 
 
