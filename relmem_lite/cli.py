@@ -532,11 +532,10 @@ def _assignment(arguments: list[str]) -> None:
         """Write a class's graded assignment: NAME.ipynb for each student, and assignment.json, which you keep.
 
         Args:
-            students: A file with one name a line, as the notebooks' files will be called. Who is new in it joins the
-                class that is in --out.
-            out: The folder that gets the notebooks.
-            seed: Of everybody's numbers; another class, another year: another seed.
-            chapters: Ask only what belongs to these chapters; all questions if not given.
+            students: A text file, one name a line: ada makes ada.ipynb. Names added later join by the same command.
+            out: The folder that the notebooks and assignment.json go to.
+            seed: Any whole number: everybody's numbers follow from it. Another class or year, another seed.
+            chapters: Ask only what belongs to these chapters, as in 1 4 10; all questions if not given.
         """
         return students, out, seed, chapters
 
@@ -567,13 +566,13 @@ def _grade(arguments: list[str]) -> None:
         """Grade a folder of notebooks, each in a sandbox, and write a table with a row for each student.
 
         Args:
-            folder: With NAME.ipynb for each student who handed in.
-            out: The table, a CSV file. What it holds of the same notebooks already is kept.
-            assignment: The assignment.json of this class; the one in the folder if not given.
-            cpu_seconds: CPU time that one notebook may take.
-            wall_seconds: Time that one notebook may take, whatever it waits for.
-            memory: Bytes that one notebook may take.
-            without_walls: Grade also where the system keeps notebooks from neither files nor network.
+            folder: The folder with what was handed in: NAME.ipynb for each student.
+            out: The table to write, a CSV file. If it is there already, rows of unchanged notebooks are kept.
+            assignment: The assignment.json of this class; the one in the folder of notebooks if not given.
+            cpu_seconds: Seconds of computing after which a notebook is stopped.
+            wall_seconds: Seconds after which a notebook is stopped, computing or not.
+            memory: Bytes of memory that a notebook may take, beyond what Python and PyTorch take themselves.
+            without_walls: Grade even where nothing keeps notebooks from your files and network; only those you trust.
         """
         limits = Limits(cpu_seconds=cpu_seconds, wall_seconds=wall_seconds, memory=memory)
         return folder, out, assignment or folder / "assignment.json", limits, without_walls

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from io import StringIO
 
-from relmem_lite.claims import OPEN, SOURCES, VERDICTS, Settled
+from relmem_lite.claims import OPEN, SOURCES, UNTESTABLE, VERDICTS, Settled
 
 WIDTH = 80
 
@@ -37,7 +37,9 @@ def in_full(one: Settled) -> str:
     chapters = ", ".join(map(str, claim.chapters))
     evidence = [f"{name}: {size}" for name, size in one.evidence.items()]
     if not evidence:
-        evidence = ["none yet" if one.verdict == OPEN else "no record: " + claim.test]
+        evidence = [
+            {OPEN: "none yet", UNTESTABLE: "none"}.get(one.verdict, "the test itself, run now; it needs no record")
+        ]
     parts = [
         ("claimed", f"{claim.statement} (in our words)"),
         ("by", by),
