@@ -214,7 +214,7 @@ def _num_tokens(model: nn.Module) -> int:
     if model.num_tokens is None:
         raise ValueError(
             f"generate expected a model that reads tokens, this {name} reads features. Build it with an encoder for "
-            "tokens, such as nn.Embedding."
+            "tokens, such as nn.Embedding, or say how many there are: encoder.num_tokens = ..."
         )
     if model.output_size != model.num_tokens:
         raise ValueError(

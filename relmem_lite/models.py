@@ -20,7 +20,8 @@ class SequenceModel(nn.Module):
         output_size: C, the number of answers to choose from.
         head_sizes: widths of the head's hidden layers; () for one linear layer.
         encoder: turns what the task gives into the core's inputs, (B, T, core.input_size), such as `nn.Embedding` for
-            tokens; None if the task gives them.
+            tokens; None if the task gives them. If it has several embeddings, or none, and reads tokens, its attribute
+            `num_tokens` says how many there are.
 
     Raises:
         TypeError, ValueError: a size that is not a whole number of at least 1.
@@ -46,9 +47,24 @@ class SequenceModel(nn.Module):
 
     @property
     def num_tokens(self) -> int | None:
-        """How many different tokens the model reads; None if it reads features."""
+        """How many different tokens the model reads; None if it reads features.
+
+        An encoder says so by an attribute `num_tokens`; without one, its `nn.Embedding` does.
+
+        Raises:
+            ValueError: embeddings of different sizes, of which nothing says which one is that of the tokens.
+        """
+        said = getattr(self.encoder, "num_tokens", None)
+        if said is not None:
+            return positive_int("the encoder's num_tokens", said)
         tables = [module for module in self.encoder.modules() if isinstance(module, nn.Embedding)]
-        return tables[0].num_embeddings if tables else None
+        sizes = sorted({table.num_embeddings for table in tables})
+        if len(sizes) > 1:
+            raise ValueError(
+                f"The encoder, {type(self.encoder).__name__}, has embeddings of {' and '.join(map(str, sizes))} rows: "
+                "which one are the tokens'? Say so by an attribute: encoder.num_tokens = ..."
+            )
+        return sizes[0] if sizes else None
 
     def forward(self, inputs: Tensor, state: State | None = None, mask: Tensor | None = None) -> tuple[Tensor, State]:
         """Read a sequence, answer at each step.

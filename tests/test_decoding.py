@@ -282,6 +282,42 @@ def test_what_cannot_be_done_is_refused_before_anything_is_computed(change, says
         generate(**{"model": model, "prompts": prompts_of(2, 3), "max_tokens": 4} | change)
 
 
+class TokensAndKinds(nn.Module):
+    """A token's vector and, declared first, that of the kind it is of."""
+
+    def __init__(self, num_tokens, size):
+        super().__init__()
+        self.kind, self.token = nn.Embedding(2, size), nn.Embedding(num_tokens, size)
+
+    def forward(self, tokens):
+        return self.token(tokens) + self.kind(tokens % 2)
+
+
+def test_of_two_embeddings_none_is_taken_for_that_of_the_tokens_unsaid():
+    encoder = TokensAndKinds(NUM_TOKENS, 3)
+    model, prompt = SequenceModel(GRU(3, 4), NUM_TOKENS, (), encoder), torch.tensor([[5, 6]])
+    with pytest.raises(ValueError, match=r"TokensAndKinds, has embeddings of 2 and 7 rows.*encoder.num_tokens = "):
+        generate(model, prompt, max_tokens=2)
+    encoder.num_tokens = NUM_TOKENS
+    assert model.num_tokens == NUM_TOKENS
+    assert lists(generate(model, prompt, max_tokens=9)) == [reread(model, prompt[0], 9)]
+    encoder.num_tokens = 7.5
+    with pytest.raises(TypeError, match="the encoder's num_tokens must be a whole number"):
+        generate(model, prompt, max_tokens=2)
+
+
+def test_an_encoder_without_an_embedding_may_say_how_many_tokens_it_reads():
+    class OneHot(nn.Module):
+        num_tokens = NUM_TOKENS
+
+        def forward(self, tokens):
+            return nn.functional.one_hot(tokens, NUM_TOKENS).float()
+
+    torch.manual_seed(0)
+    model, prompt = SequenceModel(GRU(NUM_TOKENS, 4), NUM_TOKENS, (), OneHot()), torch.tensor([[5, 6]])
+    assert lists(generate(model, prompt, max_tokens=9)) == [reread(model, prompt[0], 9)]
+
+
 @pytest.mark.parametrize(
     ("model", "says"),
     [
