@@ -444,13 +444,13 @@ def _generate(arguments: list[str]) -> None:
 
     run, prompt, options = tyro.cli(read, prog="relmem generate", args=arguments)
     from relmem_lite.experiments import load_language_model
-    from relmem_lite.text_generation import generate
+    from relmem_lite.text_generation import generate_text
 
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: _say(f"relmem: {message}")
         model, vocabulary = load_language_model(run)
     try:
-        pieces = generate(model, vocabulary, prompt, **options)
+        pieces = generate_text(model, vocabulary, prompt, **options)
     except (ValueError, TypeError) as error:
         raise UsageError(error) from error
     try:

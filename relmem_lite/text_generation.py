@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from relmem_lite.language_model import LanguageModel
 
 
-def generate(
+def generate_text(
     model: "LanguageModel",
     vocabulary: "Vocabulary",
     prompt: str,
@@ -27,7 +27,8 @@ def generate(
     """Go on with a text, token by token: the pieces, one after the other, are what the model wrote.
 
     The core takes one step a token and keeps no more than its state: with a state of fixed size a token takes as long,
-    and as much memory, at the end of a long text as at its start. Attention's state grows.
+    and as much memory, at the end of a long text as at its start. Attention's state grows. For tokens of any model, and
+    many sequences at once, there is `decoding.generate`.
 
     Args:
         model: what predicts the next token; it is put into evaluation mode.

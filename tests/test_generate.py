@@ -20,7 +20,7 @@ from relmem_lite.experiments import LanguageModelExperiment, NthFarthestExperime
 from relmem_lite.experiments.experiment import Run
 from relmem_lite.language_model import LanguageModel
 from relmem_lite.models import num_parameters
-from relmem_lite.text_generation import _Writer, generate
+from relmem_lite.text_generation import _Writer, generate_text
 from relmem_lite.training import CheckpointError, checkpoint
 
 TOKENS = ["the", ".", "<eos>", '"', "key", "(", ")", "@-@", ",", "box"]
@@ -36,7 +36,7 @@ def language_model(seed=0, vocabulary=WORDS):
 
 
 def text(model=None, vocabulary=WORDS, prompt="the key", **options):
-    return "".join(generate(model or language_model(), vocabulary, prompt, **options))
+    return "".join(generate_text(model or language_model(), vocabulary, prompt, **options))
 
 
 def test_each_token_is_drawn_as_the_whole_text_before_it_says():
@@ -106,7 +106,7 @@ def test_a_token_takes_the_same_steps_and_memory_however_long_the_text(monkeypat
     monkeypatch.setattr(
         model, "step", lambda tokens, state: steps.append(len(tokens)) or LanguageModel.step(model, tokens, state)
     )
-    pieces = generate(model, WORDS, "the key", tokens=5000)
+    pieces = generate_text(model, WORDS, "the key", tokens=5000)
     list(islice(pieces, 500))
     assert len(steps) < 2 + 500 + 1
     tracemalloc.start()
@@ -140,22 +140,22 @@ def test_a_token_takes_the_same_steps_and_memory_however_long_the_text(monkeypat
 )
 def test_what_cannot_be_written_is_refused_before_anything_is(options, says):
     with pytest.raises((ValueError, TypeError), match=says):
-        generate(**{"model": language_model(), "vocabulary": WORDS, "prompt": "the"} | options)
+        generate_text(**{"model": language_model(), "vocabulary": WORDS, "prompt": "the"} | options)
 
 
 def test_an_unknown_word_is_refused_also_where_the_corpus_has_a_token_for_unknown_ones():
     wikitext = Vocabulary([*TOKENS, "<unk>"], "word")
     model = language_model(vocabulary=wikitext)
     with pytest.raises(ValueError, match=r"lacks the word 'lock'.*write <unk> in its place"):
-        generate(model, wikitext, "the lock")
+        generate_text(model, wikitext, "the lock")
     assert text(model, wikitext, "the <unk>", tokens=3)
 
 
 def test_more_text_than_a_core_has_positions_for_is_refused():
     model = LanguageModel(CausalAttention(8, 8, positions="learned", max_time=6), len(WORDS), 8)
-    assert len(list(generate(model, WORDS, "the key", tokens=5))) == 5
+    assert len(list(generate_text(model, WORDS, "the key", tokens=5))) == 5
     with pytest.raises(ValueError, match=r"prompt of 2 tokens and up to 6 more take 7 positions.* has 6"):
-        generate(model, WORDS, "the key", tokens=6)
+        generate_text(model, WORDS, "the key", tokens=6)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_a_runs_folder_is_enough_to_write_what_it_learned(trained, capsys):
         )
         assert (status, err) == (0, "")
         assert out.split("\n")[1] == "where is the key?"
-        again = "".join(generate(model, vocabulary, prompt, tokens=4, temperature=0))
+        again = "".join(generate_text(model, vocabulary, prompt, tokens=4, temperature=0))
         assert out == vocabulary.decode(vocabulary.encode(prompt)) + again + "\n"
 
 
