@@ -2,6 +2,7 @@ import itertools
 import subprocess
 import sys
 from dataclasses import asdict
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -366,3 +367,18 @@ def test_svg_of_the_same_figure_is_the_same_text(tmp_path):
     for name in ("one.svg", "two.svg"):
         figures.cover().savefig(tmp_path / name, metadata={"Date": None})
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+
+def test_a_table_has_its_cells_in_their_order_and_words_for_ranges():
+    rows = ElementTree.fromstring(figures.table(["", "score"], [["LSTM", 0.5], ["GRU", "<b>1</b>"]], "right").data)
+    assert [["".join(cell.itertext()) for cell in row] for row in rows.iter("tr")] == [
+        ["", "score"],
+        ["LSTM", "0.5"],
+        ["GRU", "1"],
+    ]
+    assert {cell.tag for cell in next(rows.iter("tr"))} == {"th"}
+    assert all("text-align: right" in cell.get("style") for cell in rows.iter("td"))
+    assert figures.spread([0.98, 0.961, 0.97]) == "0.96 to 0.98"
+    assert figures.spread([0.981, 0.979]) == "0.98"
+    assert figures.spread([320, 400], 0) == "320 to 400"
+    assert figures.spread([]) == "–"

@@ -35,6 +35,39 @@ def test_a_record_is_of_the_experiment_as_it_stands(name):
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS_RECORDED)
+def test_the_scores_at_a_point_are_those_that_it_was_chosen_by(name):
+    record = recorded.load(*name.rsplit("_", 1))
+    labelled = record["runs"][0]["run"]["labels"].keys() - {"seed"}
+    for point in record["best"].values():
+        if labelled <= point.keys():
+            assert recorded.scores_at(record, point) == point["scores"]
+
+
+def test_the_scores_at_a_point_are_at_its_learning_rate_and_leave_out_who_diverged():
+    runs = [
+        {"run": {"labels": {"core": core, "learning_rate": rate, "seed": seed}}, "scores": scores}
+        for core, rate, seed, scores in [
+            ("lstm", 0.1, 0, {"accuracy": 0.5, "loss": 1.0}),
+            ("lstm", 0.1, 1, None),
+            ("lstm", 0.2, 0, {"accuracy": 0.6, "loss": 2.0}),
+            ("gru", 0.1, 0, {"accuracy": 0.7, "loss": 3.0}),
+        ]
+    ]
+    record = {"runs": runs, "task": {"score": "accuracy"}}
+    point = {"core": "lstm", "learning_rate": 0.1, "scores": [0.5], "floats": 8}
+    assert recorded.runs_at(record, point) == runs[:2]
+    assert recorded.scores_at(record, point) == [0.5]
+    assert recorded.scores_at(record, point, "loss") == [1.0]
+
+
+def test_who_goes_on_without_a_record_is_told_why_there_is_none():
+    assert recorded.try_load("nth_farthest", "cpu") == (recorded.load("nth_farthest", "cpu"), None)
+    record, why = recorded.try_load("nth_farthest", "paper")
+    assert record is None
+    assert str(why) == "Not recorded yet: relmem run nth_farthest --preset paper"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS_RECORDED)
 def test_a_record_comes_from_a_commit_and_says_where_it_ran(name):
     for run in recorded.load(*name.rsplit("_", 1))["runs"]:
         assert len(run["environment"]["commit"]) == 40, "made from an edited checkout"

@@ -1,4 +1,4 @@
-"""The book's figures: curves, maps and the cover, in one visual language. Needs matplotlib."""
+"""The book's figures: curves, maps, tables and the cover, in one visual language. Needs matplotlib."""
 
 from relmem_lite.figures.cover import cover
 from relmem_lite.figures.explore import Explorer, explore
@@ -18,6 +18,7 @@ from relmem_lite.figures.style import (
     style_of,
     use_style,
 )
+from relmem_lite.figures.table import spread, table
 
 __all__ = [
     "CORE_STYLES",
@@ -42,6 +43,8 @@ __all__ = [
     "reference_line",
     "set_title",
     "signed_map",
+    "spread",
     "style_of",
+    "table",
     "use_style",
 ]

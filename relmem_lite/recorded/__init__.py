@@ -28,6 +28,34 @@ def load(experiment: str, preset: str) -> dict:
     return json.loads(file.read_text())
 
 
+def try_load(experiment: str, preset: str) -> tuple[dict | None, MissingRecordError | None]:
+    """Return the record that `load` does, and None; or None, and why there is no record: for who goes on without."""
+    try:
+        return load(experiment, preset), None
+    except MissingRecordError as error:
+        return None, error
+
+
+def runs_at(record: dict, point: dict) -> list[dict]:
+    """Return the runs, one a seed, of a contestant at the learning rate that was best for it.
+
+    Args:
+        record: an experiment's.
+        point: one of `record["best"]`'s values: who it is, and the learning rate.
+    """
+
+    def labels(run: dict) -> dict:
+        return {name: value for name, value in run["run"]["labels"].items() if name != "seed"}
+
+    return [run for run in record["runs"] if labels(run).items() <= point.items()]
+
+
+def scores_at(record: dict, point: dict, score: str | None = None) -> list[float]:
+    """Return a score of each of the runs at a point, the task's main one or another by name; who diverged has none."""
+    score = score or record["task"]["score"]
+    return [run["scores"][score] for run in runs_at(record, point) if run["scores"]]
+
+
 def missing_runs(name: str) -> int | None:
     """Return how many runs a record lacks, by its name as in `names`; None if there is no such record."""
     file = files(__name__) / f"{name}.json"
