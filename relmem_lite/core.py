@@ -104,6 +104,15 @@ class Core(nn.Module):
             ]
         )
 
+    def compact(self, state: State) -> State:
+        """Return a state to keep or to save: the same numbers in memory of their own, cut off from gradients.
+
+        A state may be a part of something larger: a cache has room behind it for the steps to come, a last step may lie
+        in a sequence. `torch.save` and pickle write all of that.
+        """
+        copies = [part.detach().clone(memory_format=torch.contiguous_format) for part in self._parts(state)]
+        return self._state(copies)
+
     def _state(self, parts: list[Tensor]) -> State:
         """Put the parts of a state into the form in which this core passes it on."""
         if self.state_type is not None:

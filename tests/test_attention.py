@@ -1,9 +1,12 @@
 """Attention's cache, which is never copied as a whole, and its learned positions, which have an end."""
 
+import io
+
 import pytest
+import safetensors.torch
 import torch
 
-from relmem_lite import GRU, CausalAttention, SRUPlusPlus
+from relmem_lite import GRU, AttentionState, CausalAttention, SRUPlusPlus
 from relmem_lite.models import Block, SequenceModel, Stack
 
 
@@ -53,6 +56,43 @@ def test_steps_in_and_out_of_inference_mode_go_on_from_one_another():
     assert torch.allclose(torch.stack(outputs, dim=1), core(inputs)[0], rtol=0, atol=1e-5)
 
 
+def saved(value):
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_a_saved_state_takes_no_room_for_steps_to_come(batch_size):
+    core = Stack(["gru", "attention"], 16)
+    _, state = core(normal(batch_size, 90, 16))
+    _, state = core.step(normal(batch_size, 16), state)  # makes the room
+    numbers = 4 * batch_size * core.state_size(91)
+    overhead = 4_000  # names, shapes, and padding to 64 bytes, of four tensors
+    kept = core.compact(state)
+    written = saved(kept)
+    assert numbers < len(written) < numbers + overhead
+    assert len(saved(state)) > numbers + overhead, "else there is nothing to save"
+    file = {f"state.{place}": part for place, part in enumerate(state)}
+    assert numbers < len(safetensors.torch.save({k: v.contiguous() for k, v in file.items()})) < numbers + overhead
+    read = torch.load(io.BytesIO(written), weights_only=True)
+    assert type(read) is type(state)
+    following = normal(batch_size, 16, seed=1)
+    assert torch.equal(core.step(following, read)[0], core.step(following, state)[0])
+
+
+def test_a_compact_state_has_the_form_of_the_state_and_no_gradients():
+    core = CausalAttention(4, 8)
+    _, state = core(normal(2, 3, 4))
+    kept = core.compact(state)
+    assert isinstance(kept, AttentionState)
+    assert not any(part.requires_grad for part in kept)
+    assert set(pointers(kept)).isdisjoint(pointers(state))
+    gru = GRU(4, 8)
+    assert gru.compact(gru.initial_state(2)).shape == (2, 8)
+
+
 @torch.no_grad()
 def test_two_ways_on_from_one_state_do_not_meet():
     core, inputs = CausalAttention(4, 8), normal(2, 9, 4)
@@ -78,6 +118,21 @@ def test_gradients_of_what_was_made_from_a_state_survive_later_steps():
         core.step(inputs[:, 4], state)
     loss.backward()
     assert torch.allclose(weight.grad, state.keys.sum((0, 1)))
+
+
+@torch.no_grad()
+def test_a_part_of_a_cache_goes_on_in_memory_of_its_own():
+    core, inputs = CausalAttention(4, 8), normal(4, 9, 4)
+    _, state = core(inputs[:, :3])
+    _, state = core.step(inputs[:, 3], state)
+    expected = [core.step(inputs[rows, 4], tuple(part[rows].clone() for part in state)) for rows in ([0, 1], [2, 3])]
+    for rows, (output, _) in zip((slice(2), slice(2, 4)), expected, strict=True):
+        part = AttentionState(*(each[rows] for each in state))
+        found, following = core.step(inputs[rows, 4], part)
+        assert torch.equal(found, output)
+        assert set(pointers(following)).isdisjoint(pointers(state))
+    shorter = AttentionState(*(part[:, :3] for part in state))
+    assert torch.allclose(core.step(inputs[:, 3], shorter)[1].keys, state.keys, atol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")

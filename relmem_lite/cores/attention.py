@@ -123,14 +123,19 @@ class CausalAttention(Core):
 
 def extended(cache: Tensor, new: Tensor) -> Tensor:
     """The cache (B, steps so far, D) and, after it, what is new (B, T, D), in the dtype of the new."""
-    transformed = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    if cache.shape[1] and cache.dtype == new.dtype and not (torch.is_grad_enabled() or transformed):
-        if not torch.is_inference_mode_enabled():
-            return _appended(cache, new)
-        # A tensor that is made in inference mode does not know the room that it is a view of.
-        with torch.inference_mode(False), torch.no_grad():
-            return _appended(cache, new)
-    return torch.cat([cache.to(new.dtype), new], dim=1)
+    # With gradients each cache is a value of its own, and so it is where tensors are stand-ins that have no memory.
+    afresh = torch.is_grad_enabled() or torch.compiler.is_compiling() or not (_has_memory(cache) and _has_memory(new))
+    if afresh or not cache.shape[1] or cache.dtype != new.dtype:
+        return torch.cat([cache.to(new.dtype), new], dim=1)
+    return _appended(cache, new)
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    try:
+        tensor.untyped_storage()
+    except NotImplementedError:  # inside torch.vmap and the other transforms of torch.func
+        return False
+    return True
 
 
 def _appended(cache: Tensor, new: Tensor) -> Tensor:
@@ -139,16 +144,21 @@ def _appended(cache: Tensor, new: Tensor) -> Tensor:
     An older cache stays as it was, since it ends where the new begins. Whoever extends it a second time finds that room
     taken, and copies; so does who extends a part of a batch.
     """
-    start, stop = cache.shape[1], cache.shape[1] + new.shape[1]
-    room = cache._base
-    at_its_end = room is not None and getattr(room, "taken", None) == start and cache.stride() == room.stride()
-    if not (at_its_end and len(cache) == len(room) and stop <= room.shape[1]):
+    batch, start, size = cache.shape
+    stop, memory = start + new.shape[1], cache.untyped_storage()
+    length = memory.nbytes() // (batch * size * cache.element_size())
+    whole = cache.storage_offset() == 0 and cache.stride() == (length * size, size, 1)
+    if whole and stop <= length and getattr(memory, "taken", None) == start:
+        room = cache.as_strided((batch, length, size), cache.stride())
+    else:
         # A step copies an eighth of a row of the cache on average, where without room it would copy all rows.
-        room = cache.new_empty(len(cache), stop + stop // 8 + 32, *cache.shape[2:])
-        room[:, :start] = cache
+        with torch.inference_mode(False):  # what is made in inference mode can't be written to outside it
+            room = torch.empty(batch, stop + stop // 8 + 32, size, dtype=cache.dtype, device=cache.device)
+        room.data[:, :start] = cache
     # By way of data: for autograd, the caches that end before are the same as they were.
     room.data[:, start:stop] = new
-    room.taken = stop
+    # The memory knows how much of it is taken: it is what all caches in it share, whatever tensors they are.
+    room.untyped_storage().taken = stop
     return room[:, :stop]
 
 
