@@ -183,8 +183,9 @@ class Core(nn.Module):
                 time = tensor.shape[1 + shape.index(None)]
             expected = (batch_size, *_at(shape, time))
             if tuple(tensor.shape) != expected:
+                sizes = ", ".join("steps so far" if size is None else str(size) for size in expected)
                 raise ValueError(
-                    f"{name} expected a state whose {part} has shape {expected} for inputs of batch size "
+                    f"{name} expected a state whose {part} has shape ({sizes}) for inputs of batch size "
                     f"{batch_size}, got {tuple(tensor.shape)}. Pass what this core returned for the same batch, "
                     "or None to start afresh."
                 )

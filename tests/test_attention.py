@@ -93,6 +93,12 @@ def test_a_compact_state_has_the_form_of_the_state_and_no_gradients():
     assert gru.compact(gru.initial_state(2)).shape == (2, 8)
 
 
+def test_a_state_that_is_no_cache_is_told_what_shape_one_has():
+    core = CausalAttention(4, 8)
+    with pytest.raises(ValueError, match=r"keys has shape \(2, steps so far, 8\) for .* batch size 2, got \(2, 8\)"):
+        core(normal(2, 3, 4), (normal(2, 8), normal(2, 8)))
+
+
 @torch.no_grad()
 def test_two_ways_on_from_one_state_do_not_meet():
     core, inputs = CausalAttention(4, 8), normal(2, 9, 4)
