@@ -1,5 +1,6 @@
 """What every chapter keeps to, beyond running from top to bottom."""
 
+import ast
 import dis
 import re
 from pathlib import Path
@@ -64,6 +65,17 @@ def test_its_code_solutions_stay_folded_everywhere(path):
 
 def names(code, operation):
     return {step.argval for step in dis.get_instructions(code) if step.opname == operation}
+
+
+@every_notebook
+def test_a_name_that_is_imported_stays_what_it_is(path):
+    """Bound anew, it would be something else in every cell below, a reader's own among them."""
+    imported = set()
+    for cell in code_cells(path):
+        imports = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+        here = {alias.asname or alias.name.partition(".")[0] for node in imports for alias in node.names}
+        assert not (names(compile(cell.source, path.stem, "exec"), "STORE_NAME") - here) & imported, cell.source
+        imported |= here
 
 
 @every_notebook
