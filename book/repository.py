@@ -7,10 +7,12 @@ executed notebooks are then stamped with them. Unset, there are no buttons, and 
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+from jupyter_cache import get_cache
 
 PUBLISHED_BRANCH = "gh-pages"  # where .github/workflows/publish.yml puts the site
 COLAB = "https://colab.research.google.com/github"
@@ -89,15 +91,20 @@ def _on_the_site(link, folder, repository):
 
 
 def offer_executed_notebooks(app, exception):
-    """Put the executed notebooks, stamped, where the pages' download buttons look for their sources."""
+    """Put the executed notebooks, stamped, where the pages' download buttons look for their sources.
+
+    They come from Jupyter's cache: MyST-NB writes out what it has run itself, but not what it found there.
+    """
     if exception or app.builder.format != "html":
         return
-    executed = Path(app.outdir).parent / "jupyter_execute"
+    cache = get_cache(app.env.mystnb_config.execution_cache_path)
     for page in sorted(app.env.found_docs):
-        source = executed / f"{page}.ipynb"
+        source = Path(app.env.doc2path(page))
         offered = Path(app.outdir) / "_sources" / f"{page}.ipynb"
-        if source.is_file() and offered.parent.is_dir():
+        if source.suffix == ".ipynb" and offered.parent.is_dir():
             notebook = nbformat.read(source, as_version=4)
+            with suppress(KeyError):  # not run
+                _, notebook = cache.merge_match_into_notebook(notebook)
             if app.config.book_repository:
                 notebook = stamped(notebook, page, app.config.book_repository)
             nbformat.write(notebook, offered)

@@ -9,6 +9,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
+METADATA = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+
 
 def shown(data: dict, **metadata):
     """Return an executed cell that shows `data`, by mime type."""
@@ -44,7 +46,7 @@ class SmallBook:
             path.write_text("\n".join(cells), encoding="utf-8")
         else:
             cells = [new_markdown_cell(cell) if isinstance(cell, str) else cell for cell in cells]
-            nbformat.write(new_notebook(cells=cells, metadata={"language_info": {"name": "python"}}), path)
+            nbformat.write(new_notebook(cells=cells, metadata=METADATA), path)
 
     def _list_pages(self):
         pages = sorted(path.relative_to(self.sources).as_posix() for path in self.sources.glob("chapters/*.[im]*"))

@@ -11,6 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from nbformat.v4 import new_code_cell
+from small_book import SmallBook
 
 from book.edition import day_of_the_sources, edition
 from book.repository import Repository, stamped
@@ -68,6 +70,20 @@ def test_a_notebook_that_does_not_look_for_the_library_cannot_be_stamped():
 def test_without_an_address_nothing_is_stamped():
     assert Repository.from_environment({}) is None
     assert Repository.from_environment({"BOOK_REPOSITORY": "", "BOOK_REF": ""}) is None
+
+
+def test_a_notebook_is_offered_as_it_was_run_now_or_before(tmp_path):
+    book = SmallBook(tmp_path, "repository", nb_execution_mode="cache")
+    times = set()
+    for prose in ("# Run", "# From the cache"):
+        book.write("chapters/01_time.ipynb", prose, new_code_cell("import time\ntime.time_ns()"))
+        book.build()
+        offered = nbformat.read(book.built / "_sources" / "chapters" / "01_time.ipynb", as_version=4)
+        told, run = offered.cells
+        assert told.source == prose
+        assert run.execution_count == 1
+        times.add(run.outputs[0].data["text/plain"])
+    assert len(times) == 1
 
 
 def test_an_address_and_a_tag_are_read():
