@@ -14,9 +14,11 @@ BUILD := .venv/bin/jupyter-book build .
 CACHE := _build/.jupyter_cache
 
 # Every chapter that the cache does not hold, one a core at a time. One that fails is run again by the build, which then
-# fails with its traceback. RELMEM_STILL is what book/stills.py sets for that one.
+# fails with its traceback. RELMEM_STILL is what book/stills.py sets for that one. The list of chapters is made anew: one
+# that has lost its place since, by a new name or in another branch, would stop all others.
 EXECUTE = OMP_NUM_THREADS=1 RELMEM_STILL=1 JUPYTERCACHE=$(CACHE) sh -c \
-	'.venv/bin/jcache notebook add chapters/*.ipynb > /dev/null \
+	'.venv/bin/jcache notebook clear --force > /dev/null \
+	&& .venv/bin/jcache notebook add chapters/*.ipynb > /dev/null \
 	&& .venv/bin/jcache project execute --executor local-parallel --timeout 300'
 
 # Jupyter's execution cache knows the chapters, not the library that they run: one cache for each state of it.
