@@ -74,8 +74,8 @@ def test_a_control_that_is_moved_draws_what_the_function_draws_by_itself():
     assert shown(explorer) == explorer.still == first
 
     torch.manual_seed(0)
-    explorer.controls["gate_bias"].value = -2
-    explorer.controls["kind"].value = "ones"
+    explorer.controls["gate_bias"].value = CHOICES["gate_bias"].index(-2)
+    explorer.controls["kind"].value = CHOICES["kind"].index("ones")
     assert shown(explorer) == drawn(gate_bias=-2, kind="ones") != first
     assert 'alt="draw(gate_bias=-2, width=4, kind=&#x27;ones&#x27;)"' in explorer.view.children[-1].value
     assert explorer.still == first
@@ -90,9 +90,24 @@ def test_numbers_become_sliders_that_wait_until_they_are_let_go_and_the_rest_lis
         assert not slider.continuous_update
     assert isinstance(kind, ipywidgets.Dropdown)
     assert bias.description == "gate bias"
-    assert [value for _, value in bias.options] == [-4, -2, 0]
+    assert [label for label, _ in bias.options] == ["-4", "-2", "0"]
     switch = explore(lambda on=True: figure(), on=[False, True]).controls["on"]
     assert isinstance(switch, ipywidgets.Dropdown)
+
+
+def test_none_can_be_chosen_and_a_list_shows_that_it_is():
+    drawn_with = []
+
+    def with_gate(gate=None):
+        drawn_with.append(gate)
+        figure()
+
+    gate = explore(with_gate, gate=[None, "unit"]).controls["gate"]
+    assert gate.label == "None"
+    for place, label in ((1, "unit"), (0, "None")):
+        gate.index = place  # as somebody picks it
+        assert (gate.index, gate.label) == (place, label)
+    assert drawn_with == [None, "unit", None]
 
 
 def test_a_notebook_is_offered_the_controls_and_the_still():
@@ -109,7 +124,7 @@ def test_the_random_numbers_and_the_figures_of_the_rest_of_the_notebook_stay():
     expected = torch.rand(1)
     torch.manual_seed(0)
     explorer = explore(draw, **CHOICES)
-    explorer.controls["width"].value = 2
+    explorer.controls["width"].value = 0
     assert torch.equal(torch.rand(1), expected)
     assert plt.get_fignums() == [mine.number]
 
@@ -122,12 +137,12 @@ def test_a_draw_that_fails_says_so_once_and_can_be_left_again():
         figure()
 
     explorer = explore(fails, width=[8, 16])
-    explorer.controls["width"].value = 16
+    explorer.controls["width"].value = 1
     assert shown(explorer) == (
         'fails(width=16) failed: ValueError: <16> is too wide, in its line: raise ValueError(f"<{width}> is too wide")'
     )
     assert plt.get_fignums() == []
-    explorer.controls["width"].value = 8
+    explorer.controls["width"].value = 0
     assert shown(explorer) == explorer.still
 
 
@@ -138,7 +153,7 @@ def test_a_draw_that_fails_at_first_leaves_something_to_move():
     explorer = explore(fails, width=[8, 16])
     assert "ZeroDivisionError" in shown(explorer)
     assert set(explorer._repr_mimebundle_()) == {"text/plain", "application/vnd.jupyter.widget-view+json"}
-    explorer.controls["width"].value = 16
+    explorer.controls["width"].value = 1
     assert shown(explorer).startswith("<?xml")
 
 
@@ -181,7 +196,8 @@ def no_default(width):
         (draw, {"depth": [1]}, TypeError, "draw has no argument called 'depth'; it has gate_bias, width, kind"),
         (draw, {"width": 4}, TypeError, "width=4 is one value: give those to choose from, as a list"),
         (draw, {"kind": "ones"}, TypeError, "kind='ones' is one value"),
-        (draw, {"width": [8, 16]}, ValueError, "draw begins with width=4, which is not among 8, 16"),
+        (draw, {"width": [8, 16]}, ValueError, "draw begins with width=4, which is not among [8, 16]"),
+        (draw, {"width": []}, ValueError, "draw begins with width=4, which is not among []"),
         (no_default, {"width": [8]}, TypeError, "no_default begins with no width"),
     ],
 )

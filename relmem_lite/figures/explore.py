@@ -28,7 +28,8 @@ class Explorer:
     Attributes:
         settings: what draw is called with at first.
         still: the first drawing, as SVG; None where draw failed and there are controls to try something else.
-        controls: ipywidgets' sliders and lists, by the names of the choices; empty where nothing can be moved.
+        controls: ipywidgets' sliders and lists, by the names of the choices, each with the place of what is chosen
+            among its values; empty where nothing can be moved.
         view: the widget that holds the controls and, last of its children, the drawing; None where there are none.
     """
 
@@ -57,8 +58,9 @@ def explore(draw: Callable, /, **choices: Iterable) -> Explorer:
 
     Args:
         draw: makes one matplotlib figure. It is called anew for each choice, so it should take well under a second;
-            PyTorch's random numbers stay as they are for the rest of the notebook. Where it raises, the reader sees
-            what, and with which settings, and can go on. The first settings are the defaults of its arguments.
+            PyTorch's random numbers on the CPU stay as they are for the rest of the notebook. Where it raises, the
+            reader sees what, and with which settings, and can go on. The first settings are the defaults of its
+            arguments.
         choices: for each argument of draw that can be chosen, its values, in order.
 
     Raises:
@@ -79,7 +81,7 @@ def explore(draw: Callable, /, **choices: Iterable) -> Explorer:
     drawing = ipywidgets.HTML()
 
     def redraw(_change=None):
-        chosen = {name: control.value for name, control in controls.items()}
+        chosen = {name: values[name][control.value] for name, control in controls.items()}
         try:
             svg = _drawn(draw, chosen)
         except Exception as error:
@@ -113,8 +115,7 @@ def _first_settings(draw, choices):
             raise TypeError(f"{name_of_draw} begins with no {name}: give the argument a default, as in {name}=...")
         values[name] = list(options)
         if first not in values[name]:
-            listed = ", ".join(map(repr, values[name]))
-            raise ValueError(f"{name_of_draw} begins with {name}={first!r}, which is not among {listed}.")
+            raise ValueError(f"{name_of_draw} begins with {name}={first!r}, which is not among {values[name]}.")
         settings[name] = first
     return settings, values
 
@@ -122,11 +123,13 @@ def _first_settings(draw, choices):
 def _control(widgets, name, values, first):
     look = {"description": name.replace("_", " "), "style": {"description_width": "8em"}}
     look["layout"] = {"width": "100%", "max_width": "32em"}
-    options = [(f"{value:g}" if isinstance(value, float) else str(value), value) for value in values]
+    # What a control holds is a place among the values: one that holds None shows nothing.
+    labels = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    look |= {"options": [(label, place) for place, label in enumerate(labels)], "value": values.index(first)}
     if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
         # While it is dragged, each place that it passes would be drawn, one after the other.
-        return widgets.SelectionSlider(options=options, value=first, continuous_update=False, **look)
-    return widgets.Dropdown(options=options, value=first, **look)
+        return widgets.SelectionSlider(continuous_update=False, **look)
+    return widgets.Dropdown(**look)
 
 
 def _drawn(draw, settings) -> str:
