@@ -68,14 +68,12 @@ def runs_of(record: dict, **point) -> list[dict]:
         LookupError: the record has no such contestant, or it diverged at every learning rate, or the record lacks runs
             and has fewer than two seeds of it.
     """
-    # Where contestants differ in their core alone, older records have it in the title only.
-    found = [best for title, best in record["best"].items() if point.items() <= ({"core": title} | best).items()]
+    found = [best for best in record["best"].values() if point.items() <= best.items()]
     if len(found) != 1 or not found[0]["scores"]:
         raise LookupError(f"{record['experiment']} ({record['preset']}) has no scores of {point}.")
     if record.get("missing_runs") and len(found[0]["scores"]) < 2:
         raise LookupError(f"{record['experiment']} ({record['preset']}) has one seed of {point} so far.")
-    labels = (point | {"learning_rate": found[0]["learning_rate"]}).items()
-    return [run for run in record["runs"] if labels <= run["run"]["labels"].items()]
+    return recorded.runs_at(record, found[0])
 
 
 def scores_of(record: dict, score: str | None = None, **point) -> list[float]:
