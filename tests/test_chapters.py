@@ -67,6 +67,12 @@ def names(code, operation):
     return {step.argval for step in dis.get_instructions(code) if step.opname == operation}
 
 
+def globals_of(code):
+    """What a function reads of the notebook, itself or in a comprehension, a lambda or a function inside it."""
+    inner = (const for const in code.co_consts if isinstance(const, CodeType))
+    return names(code, "LOAD_GLOBAL").union(*map(globals_of, inner))
+
+
 @every_notebook
 def test_a_name_that_is_imported_stays_what_it_is(path):
     """Bound anew, it would be something else in every cell below, a reader's own among them."""
@@ -91,4 +97,4 @@ def test_what_sliders_run_means_the_same_when_the_whole_notebook_has_run(path):
         while found:
             needed.add(name := found.pop())
             if name in functions:
-                found += names(functions[name], "LOAD_GLOBAL") - needed
+                found += globals_of(functions[name]) - needed
