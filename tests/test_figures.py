@@ -381,4 +381,5 @@ def test_a_table_has_its_cells_in_their_order_and_words_for_ranges():
     assert figures.spread([0.98, 0.961, 0.97]) == "0.96 to 0.98"
     assert figures.spread([0.981, 0.979]) == "0.98"
     assert figures.spread([320, 400], 0) == "320 to 400"
+    assert figures.spread(torch.tensor([0.961, 0.98])) == "0.96 to 0.98"
     assert figures.spread([]) == "–"

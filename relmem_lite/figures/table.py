@@ -1,6 +1,6 @@
 """Numbers that are to be looked up, in the page: a table, and the words for a range."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 def table(header: Iterable[object], rows: Iterable[Iterable[object]], align: str = "left"):
@@ -22,8 +22,9 @@ def table(header: Iterable[object], rows: Iterable[Iterable[object]], align: str
     return HTML(f'<div style="overflow-x: auto">{whole}</div>')
 
 
-def spread(values: Sequence[float], digits: int = 2) -> str:
+def spread(values: Iterable[float], digits: int = 2) -> str:
     """Say from where to where values go: "0.97 to 0.99", "0.98" if they are alike so far, "–" if there are none."""
+    values = list(values)
     if not values:
         return "–"
     low, high = f"{min(values):.{digits}f}", f"{max(values):.{digits}f}"
