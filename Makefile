@@ -17,7 +17,8 @@ CACHE := _build/.jupyter_cache
 # fails with its traceback. RELMEM_STILL is what book/stills.py sets for that one. The list of chapters is made anew: one
 # that has lost its place since, by a new name or in another branch, would stop all others.
 EXECUTE = OMP_NUM_THREADS=1 RELMEM_STILL=1 JUPYTERCACHE=$(CACHE) sh -c \
-	'.venv/bin/jcache notebook clear --force > /dev/null \
+	'mkdir -p $(CACHE) \
+	&& .venv/bin/jcache notebook clear --force > /dev/null \
 	&& .venv/bin/jcache notebook add chapters/*.ipynb > /dev/null \
 	&& .venv/bin/jcache project execute --executor local-parallel --timeout 300'
 
@@ -70,7 +71,7 @@ test: .venv/package $(EXECUTED_WITH)
 
 $(EXECUTED_WITH):
 	@rm -rf _build/executed-with-* $(CACHE) _build/.doctrees
-	@mkdir -p $(CACHE)
+	@mkdir -p _build
 	@touch $@
 
 clean:
