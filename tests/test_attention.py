@@ -5,6 +5,8 @@ import io
 import pytest
 import safetensors.torch
 import torch
+from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from relmem_lite import GRU, AttentionState, CausalAttention, SRUPlusPlus
 from relmem_lite.models import Block, SequenceModel, Stack
@@ -139,6 +141,24 @@ def test_a_part_of_a_cache_goes_on_in_memory_of_its_own():
         assert set(pointers(following)).isdisjoint(pointers(state))
     shorter = AttentionState(*(part[:, :3] for part in state))
     assert torch.allclose(core.step(inputs[:, 3], shorter)[1].keys, state.keys, atol=1e-6)
+
+
+@torch.no_grad()
+def test_forward_mode_derivatives_go_through_the_cache_where_there_are_no_gradients():
+    core, inputs, direction = CausalAttention(4, 8), normal(2, 5, 4), normal(2, 5, 4, seed=1)
+
+    def steps(inputs):
+        state = None
+        for each in inputs.unbind(1):
+            output, state = core.step(each, state)
+        return output
+
+    # The only way to attend that torch differentiates forwards.
+    with sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(steps(forward_ad.make_dual(inputs, direction))).tangent
+    core, inputs, direction = core.double(), inputs.double(), 1e-4 * direction.double()
+    difference = (steps(inputs + direction) - steps(inputs - direction)) / 2e-4
+    assert torch.allclose(tangent.double(), difference, rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
