@@ -26,7 +26,7 @@ EXECUTE = OMP_NUM_THREADS=1 RELMEM_STILL=1 JUPYTERCACHE=$(CACHE) sh -c \
 EXECUTED_WITH := _build/executed-with-$(shell find relmem_lite requirements.txt -type f -not -name '*.pyc' \
 	| LC_ALL=C sort | xargs cat | cksum | cut -d ' ' -f 1)
 
-.PHONY: book serve test clean
+.PHONY: book serve test tests clean
 
 book: .venv/package $(EXECUTED_WITH)
 	$(EXECUTE)
@@ -56,6 +56,8 @@ test: .venv/package $(EXECUTED_WITH)
 	.venv/bin/python tests/check_site.py $(SITE)
 	@printf '\n== browser\n'
 	.venv/bin/pytest -n 2 tests/browser --site $(SITE)
+
+tests: test # there is a folder of that name
 
 # The stamps come last: an install that was interrupted starts over.
 .venv/package: .venv/requirements pyproject.toml

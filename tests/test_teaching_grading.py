@@ -397,6 +397,11 @@ def test_names_that_are_no_file_s_are_refused(names, says, tmp_path):
     assert not (tmp_path / "class").exists()
 
 
+def test_a_list_of_students_that_is_not_there_is_asked_for(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file .*students\.txt: give one that names a student a line"):
+        hand_out(tmp_path / "students.txt", tmp_path / "class", seed=1)
+
+
 def test_a_notebook_is_valid_and_runs_as_it_is_handed_out(handed_out):
     import nbformat
 

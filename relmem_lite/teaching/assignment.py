@@ -134,6 +134,8 @@ def hand_out(students: Path, folder: Path, seed: int, chapters: tuple[int, ...] 
             or something else under a name that would be written.
         OSError: the file cannot be read, or the folder not be written.
     """
+    if not students.is_file():
+        raise FileNotFoundError(f"There is no file {students}: give one that names a student a line.")
     lines = [line.split("#")[0].strip() for line in students.read_text(encoding="utf-8-sig").splitlines()]
     named = Assignment(seed, tuple(filter(None, lines)), tuple(chapters))
     assignment = named
