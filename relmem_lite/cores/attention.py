@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 from torch.nn.functional import scaled_dot_product_attention
 
 from relmem_lite.core import Core, nearest, positive_int
@@ -123,19 +124,19 @@ class CausalAttention(Core):
 
 def extended(cache: Tensor, new: Tensor) -> Tensor:
     """The cache (B, steps so far, D) and, after it, what is new (B, T, D), in the dtype of the new."""
-    # With gradients each cache is a value of its own, and so it is where tensors are stand-ins that have no memory.
-    afresh = torch.is_grad_enabled() or torch.compiler.is_compiling() or not (_has_memory(cache) and _has_memory(new))
+    # With gradients each cache is a value of its own, and so it is where tensors are more, or less, than their memory.
+    afresh = torch.is_grad_enabled() or torch.compiler.is_compiling() or not (_is_memory(cache) and _is_memory(new))
     if afresh or not cache.shape[1] or cache.dtype != new.dtype:
         return torch.cat([cache.to(new.dtype), new], dim=1)
     return _appended(cache, new)
 
 
-def _has_memory(tensor: Tensor) -> bool:
+def _is_memory(tensor: Tensor) -> bool:
     try:
         tensor.untyped_storage()
     except NotImplementedError:  # inside torch.vmap and the other transforms of torch.func
         return False
-    return True
+    return unpack_dual(tensor).tangent is None  # forward-mode differentiation goes on where no_grad is
 
 
 def _appended(cache: Tensor, new: Tensor) -> Tensor:
