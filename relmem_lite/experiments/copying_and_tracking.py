@@ -1,7 +1,6 @@
 """What experiments share that vary a recurrence: tried on keeping tokens and on tracking a state."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import nn
 
@@ -36,8 +35,6 @@ class CopyingAndTrackingExperiment(Experiment):
 
     A subclass names its `stacks`, and builds each as a `stack`. A contestant is a task, "on", and a stack's point.
     """
-
-    presets: ClassVar[dict[str, dict]] = BASE
 
     tasks: tuple[str, ...] = (SELECTIVE_COPYING, "s3")
     """Selective copying, or a group's word problem, such as s3; each is learned by models of its own."""
