@@ -63,6 +63,18 @@ def test_who_goes_on_without_a_record_is_told_why_there_is_none():
     assert str(why) == "Not recorded yet: relmem run nth_farthest --preset paper"
 
 
+@pytest.mark.parametrize(("lacks", "refused"), [(["gru-seed0"], True), ([], False)])
+def test_a_contestant_without_scores_is_missing_only_where_its_runs_are(lacks, refused, monkeypatch):
+    record = recorded.load("nth_farthest", "cpu")
+    record["missing_runs"] = lacks
+    next(iter(record["best"].values()))["scores"] = []
+    monkeypatch.setattr(recorded, "load", lambda experiment, preset: record)
+    assert recorded.try_load("nth_farthest", "cpu") == (record, None)
+    found, why = recorded.try_load("nth_farthest", "cpu", with_all=True)
+    assert (found is None) == refused
+    assert ("relmem run --missing nth_farthest" in str(why)) == refused
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS_RECORDED)
 def test_a_record_comes_from_a_commit_and_says_where_it_ran(name):
     for run in recorded.load(*name.rsplit("_", 1))["runs"]:

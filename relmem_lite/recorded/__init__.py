@@ -28,12 +28,21 @@ def load(experiment: str, preset: str) -> dict:
     return json.loads(file.read_text())
 
 
-def try_load(experiment: str, preset: str) -> tuple[dict | None, MissingRecordError | None]:
-    """Return the record that `load` does, and None; or None, and why there is no record: for who goes on without."""
+def try_load(experiment: str, preset: str, *, with_all: bool = False) -> tuple[dict | None, MissingRecordError | None]:
+    """Return the record that `load` does, and None; or None, and why there is no record: for who goes on without.
+
+    Args:
+        experiment: its name.
+        preset: the size that it was run at.
+        with_all: a record that still lacks all runs of a contestant counts as none.
+    """
     try:
-        return load(experiment, preset), None
+        record = load(experiment, preset)
     except MissingRecordError as error:
         return None, error
+    if with_all and record.get("missing_runs") and not all(point["scores"] for point in record["best"].values()):
+        return None, MissingRecordError(so_far(record))
+    return record, None
 
 
 def runs_at(record: dict, point: dict) -> list[dict]:
