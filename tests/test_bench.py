@@ -5,7 +5,7 @@ import torch
 
 import relmem_lite
 from relmem_lite import LSTM, Core, RelationalMemory
-from relmem_lite.bench import layers, memory_cost, relational_memory, scan
+from relmem_lite.bench import layers, memory, memory_cost, relational_memory, scan
 from relmem_lite.bench.memory import peak_bytes
 from relmem_lite.bench.relational_memory import SIZES, direct_forward
 from relmem_lite.bench.timing import ratio, summary, take_turns
@@ -67,6 +67,23 @@ def test_memory_of_a_training_step_grows_with_its_length_and_no_faster():
     peak(100)  # a first profile may miss that a tensor was freed
     # Twice for linear memory, four times for quadratic.
     assert peak(4000) < 3 * peak(2000)
+
+
+def test_a_run_that_the_profiler_saw_in_part_is_measured_again(monkeypatch):
+    whole, losing = memory._changes_of_memory, iter([slice(0), slice(4, None), slice(None, -3), slice(None)])
+
+    def lossy(run):
+        return whole(run)[next(losing)]
+
+    monkeypatch.setattr(memory, "_changes_of_memory", lossy)
+    assert peak_bytes(lambda: torch.empty(1000, dtype=torch.uint8)) == 1000
+    assert next(losing, "none left") == "none left"
+
+
+def test_a_profiler_that_never_sees_the_whole_run_is_an_error(monkeypatch):
+    monkeypatch.setattr(memory, "_changes_of_memory", lambda run: [])
+    with pytest.raises(RuntimeError, match="lost a part of each of 10 runs"):
+        peak_bytes(lambda: None)
 
 
 @pytest.mark.parametrize("module", [scan, layers])
