@@ -458,6 +458,14 @@ def shipped():
     return [settle(claim) for claim in CLAIMS]
 
 
+def test_claim_15_says_which_tasks_it_rests_on_and_where_the_network_is_ahead():
+    words = settle(find("15")).reason
+    for task in recorded.load("gate_networks", "cpu")["settings"]["tasks"]:
+        assert task in words
+    assert "these tasks alone" in words
+    assert "two bits, chapter 6" in words
+
+
 def test_the_ledger_holds_the_thirty_claims_in_order():
     numbers = [claim.number for claim in CLAIMS]
     assert numbers == [str(n) for n in range(1, 9)] + [f"8{part}" for part in "abcdef"] + [str(n) for n in range(9, 31)]

@@ -252,8 +252,9 @@ CLAIMS: tuple[Claim, ...] = (
         "15",
         ("D",),
         "Gates that are small networks instead of one linear layer would do more.",
-        "minGRU with a network as its gate against minGRU, on selective copying and on tracking a state.",
-        f"Held if the network is ahead on both tasks, partly on one; {_AHEAD}.",
+        "minGRU with a network as its gate against minGRU, on selective copying and on tracking a state. No record has "
+        "chapter 6's two bits, a choice that no single linear gate can make.",
+        f"Held if the network is ahead on both tasks of the record, partly on one; {_AHEAD}.",
         rules.networks_as_gates,
         (6,),
     ),
