@@ -124,6 +124,8 @@ def test_what_is_typed_becomes_points_of_the_settings_own_kinds():
         ("sweep nth_farthest --over num_heads=0,4", "At num_heads=0: num_heads must be at least 1, got 0"),
         ("sweep nth_farthest --over cores=gru,lsmt", "Did you mean 'lstm'?"),
         ("sweep nth_farthest --over precision=bf16-mixd", "no precision 'bf16-mixd'. Did you mean 'bf16-mixed'?"),
+        ("sweep nth_farthest --over learning_rate=1e-4-1e-2", "two dots: learning_rates=1e-4..1e-2."),
+        ("sweep nth_farthest --over steps=10:20", "two dots: steps=10..20."),
         ("sweep nth_farthest --over learning_rate=1e-4..1e-2", "say how many points with --samples"),
         ("sweep nth_farthest --over learning_rate=1e-2..1e-4 --samples 2", "from a number above 0 to a larger one"),
         ("sweep nth_farthest --over num_heads=4,8 --samples 3", "at most the number of points, which is 2, got 3"),

@@ -1,5 +1,6 @@
 """What is typed after `relmem sweep NAME --over`: settings and the values to try."""
 
+import re
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from io import StringIO
@@ -73,7 +74,10 @@ def _value(base: Experiment, name: str, text: str) -> object:
             return tyro.cli(hint, args=text.split(), console_outputs=False)
     except SystemExit:
         kind = hint.__name__ if isinstance(hint, type) else str(hint)
-        raise ValueError(f"over {name}={text}: {text!r} is no value of {name}, which is {kind}.") from None
+        message = f"over {name}={text}: {text!r} is no value of {name}, which is {kind}."
+        if range_ := re.fullmatch(r"([\d.]+(?:e[+-]?\d+)?)\s*(?:-|to|:)\s*([\d.]+(?:e[+-]?\d+)?)", text.strip()):
+            message += f" A range has two dots: {name}={range_[1]}..{range_[2]}."
+        raise ValueError(message) from None
 
 
 def _range(base: Experiment, name: str, low: str, high: str) -> Range:
