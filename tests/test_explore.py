@@ -11,6 +11,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import nbformat
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -110,6 +111,45 @@ def test_none_can_be_chosen_and_a_list_shows_that_it_is():
     assert drawn_with == [None, "unit", None]
 
 
+def test_a_tensor_can_be_chosen_among_others_of_any_shape():
+    drawn_with = []
+    lone, matrix = torch.tensor([1.0, 2.0]), torch.zeros(2, 2)
+    its_equal = lone.clone()
+
+    def with_inputs(inputs=its_equal):
+        drawn_with.append(inputs)
+        figure()
+
+    inputs = explore(with_inputs, inputs=[matrix, torch.ones(2), lone, None]).controls["inputs"]
+    assert isinstance(inputs, ipywidgets.Dropdown)
+    assert (inputs.index, inputs.label) == (2, "tensor([1., 2.])")
+    inputs.index = 0
+    assert drawn_with[1] is matrix
+    assert inputs.label == "tensor([[0., 0.], [0., 0.]])"
+
+
+def test_an_array_of_numpy_begins_where_it_is_itself_the_default():
+    ones, twos = np.ones(3), np.full(3, 2.0)
+
+    def with_inputs(inputs=twos):
+        figure()
+
+    assert explore(with_inputs, inputs=[ones, twos]).controls["inputs"].index == 1
+
+
+def test_a_draw_that_takes_any_settings_begins_with_the_first_of_each():
+    drawn_with = []
+
+    def passes_on(title="", **settings):
+        drawn_with.append((title, settings))
+        figure()
+
+    explorer = explore(passes_on, width=[8, 16], title=["loud", ""])
+    assert explorer.settings == {"width": 8, "title": ""}
+    explorer.controls["width"].index = 1
+    assert drawn_with == [("", {"width": 8}), ("", {"width": 16})]
+
+
 def test_a_notebook_is_offered_the_controls_and_the_still():
     explorer = explore(draw, **CHOICES)
     bundle = explorer._repr_mimebundle_()
@@ -197,8 +237,12 @@ def no_default(width):
         (draw, {"width": 4}, TypeError, "width=4 is one value: give those to choose from, as a list"),
         (draw, {"kind": "ones"}, TypeError, "kind='ones' is one value"),
         (draw, {"width": [8, 16]}, ValueError, "draw begins with width=4, which is not among [8, 16]"),
-        (draw, {"width": []}, ValueError, "draw begins with width=4, which is not among []"),
+        (draw, {"width": torch.tensor(4)}, TypeError, "width=tensor(4) is one value"),
+        (draw, {"width": []}, ValueError, "nothing to choose from: give width some values"),
+        (draw, {"width": [torch.ones(2), torch.ones(3)]}, ValueError, "draw begins with width=4, which is not among"),
         (no_default, {"width": [8]}, TypeError, "no_default begins with no width"),
+        (no_default, {"height": [8]}, TypeError, "no_default has no argument called 'height'; it has width."),
+        (lambda *sizes: figure(), {"sizes": [8]}, TypeError, "has no argument called 'sizes'; it has none"),
     ],
 )
 def test_choices_that_do_not_fit_are_refused(function, choices, error, message):

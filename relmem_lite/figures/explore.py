@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from numbers import Real
 
 import matplotlib.pyplot as plt
+import torch
+from torch import Tensor
 from torch.random import fork_rng
 
 from relmem_lite.figures.style import WRONG
@@ -60,12 +62,12 @@ def explore(draw: Callable, /, **choices: Iterable) -> Explorer:
         draw: makes one matplotlib figure. It is called anew for each choice, so it should take well under a second;
             PyTorch's random numbers on the CPU stay as they are for the rest of the notebook. Where it raises, the
             reader sees what, and with which settings, and can go on. The first settings are the defaults of its
-            arguments.
+            arguments; of what only its `**settings` takes, the first of the values.
         choices: for each argument of draw that can be chosen, its values, in order.
 
     Raises:
         TypeError: draw has no such argument, or one without default; a choice is not several values.
-        ValueError: nothing to choose; a default that is not among the values.
+        ValueError: nothing to choose, or nothing to choose from; a default that is not among the values.
         Exception: whatever draw raises, where there are no controls to try something else.
     """
     settings, values = _first_settings(draw, choices)
@@ -100,32 +102,56 @@ def explore(draw: Callable, /, **choices: Iterable) -> Explorer:
 
 
 def _first_settings(draw, choices):
-    name_of_draw, arguments = _name(draw), inspect.signature(draw).parameters
+    name_of_draw, parameters = _name(draw), inspect.signature(draw).parameters.values()
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    defaults = {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     if not choices:
         raise ValueError(f"There is nothing to choose: name an argument of {name_of_draw}, as in width=[8, 32, 128].")
     settings, values = {}, {}
     for name, options in choices.items():
-        if name not in arguments:
-            has = ", ".join(arguments) or "none"
+        if name not in defaults and not takes_any:
+            has = ", ".join(defaults) or "none"
             raise TypeError(f"{name_of_draw} has no argument called {name!r}; it has {has}.")
-        if isinstance(options, str) or not isinstance(options, Iterable):
+        try:
+            values[name] = None if isinstance(options, str) else list(options)
+        except TypeError:  # a number, or a tensor that is one
+            values[name] = None
+        if values[name] is None:
             raise TypeError(f"{name}={options!r} is one value: give those to choose from, as a list.")
-        first = arguments[name].default
+        if not values[name]:
+            raise ValueError(f"There is nothing to choose from: give {name} some values, as in {name}=[8, 32, 128].")
+        first = defaults.get(name, values[name][0])
         if first is inspect.Parameter.empty:
             raise TypeError(f"{name_of_draw} begins with no {name}: give the argument a default, as in {name}=...")
-        values[name] = list(options)
-        if first not in values[name]:
+        if _place(first, values[name]) is None:
             raise ValueError(f"{name_of_draw} begins with {name}={first!r}, which is not among {values[name]}.")
         settings[name] = first
     return settings, values
+
+
+def _place(wanted, values) -> int | None:
+    """Return the place of a value among others, None if it is not there; of a tensor, the place of its equal."""
+    return next((place for place, value in enumerate(values) if _same(wanted, value)), None)
+
+
+def _same(one, other) -> bool:
+    if one is other:
+        return True
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    try:
+        return bool(one == other)
+    except (RuntimeError, ValueError):  # arrays answer for each of their numbers
+        return False
 
 
 def _control(widgets, name, values, first):
     look = {"description": name.replace("_", " "), "style": {"description_width": "8em"}}
     look["layout"] = {"width": "100%", "max_width": "32em"}
     # What a control holds is a place among the values: one that holds None shows nothing.
-    labels = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
-    look |= {"options": [(label, place) for place, label in enumerate(labels)], "value": values.index(first)}
+    labels = [f"{value:g}" if isinstance(value, float) else " ".join(str(value).split()) for value in values]
+    look |= {"options": [(label, place) for place, label in enumerate(labels)], "value": _place(first, values)}
     if all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
         # While it is dragged, each place that it passes would be drawn, one after the other.
         return widgets.SelectionSlider(continuous_update=False, **look)
