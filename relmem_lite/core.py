@@ -104,12 +104,16 @@ class Core(nn.Module):
             ]
         )
 
-    def compact(self, state: State) -> State:
+    def compact(self, state: State | None) -> State | None:
         """Return a state to keep or to save: the same numbers in memory of their own, cut off from gradients.
+
+        Where there is no state yet, which is None as in `forward`, there is none to keep either.
 
         A state may be a part of something larger: a cache has room behind it for the steps to come, a last step may lie
         in a sequence. `torch.save` and pickle write all of that.
         """
+        if state is None:
+            return None
         copies = [part.detach().clone(memory_format=torch.contiguous_format) for part in self._parts(state)]
         return self._state(copies)
 

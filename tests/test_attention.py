@@ -95,6 +95,13 @@ def test_a_compact_state_has_the_form_of_the_state_and_no_gradients():
     assert gru.compact(gru.initial_state(2)).shape == (2, 8)
 
 
+def test_where_there_is_no_state_yet_there_is_none_to_keep():
+    for core in (CausalAttention(4, 8), GRU(4, 8), Stack(["gru", "attention"], 8)):
+        kept = core.compact(None)
+        assert kept is None
+        core(normal(2, 3, core.input_size), kept)
+
+
 def test_a_state_that_is_no_cache_is_told_what_shape_one_has():
     core = CausalAttention(4, 8)
     with pytest.raises(ValueError, match=r"keys has shape \(2, steps so far, 8\) for .* batch size 2, got \(2, 8\)"):
