@@ -22,11 +22,12 @@ EXECUTE = OMP_NUM_THREADS=1 RELMEM_STILL=1 JUPYTERCACHE=$(CACHE) sh -c \
 	&& .venv/bin/jcache notebook add chapters/*.ipynb > /dev/null \
 	&& .venv/bin/jcache project execute --executor local-parallel --timeout 300'
 
-# Jupyter's execution cache knows the chapters, not the library that they run: one cache for each state of it.
+# Jupyter's execution cache knows the chapters, not what they run: one cache for each state of the library, and for each
+# .venv.
 EXECUTED_WITH := _build/executed-with-$(shell find relmem_lite requirements.txt -type f -not -name '*.pyc' \
 	| LC_ALL=C sort | xargs cat | cksum | cut -d ' ' -f 1)
 
-.PHONY: book serve test tests clean
+.PHONY: book serve test tests clean another-python
 
 book: .venv/package $(EXECUTED_WITH)
 	$(EXECUTE)
@@ -59,19 +60,31 @@ test: .venv/package $(EXECUTED_WITH)
 
 tests: test # there is a folder of that name
 
+# A Python that is asked for takes the place of another one that .venv was made by.
+VERSION := -c 'import platform; print(platform.python_version())' 2>/dev/null
+ifeq ($(origin PYTHON), command line)
+ifneq ($(wildcard .venv/requirements),)
+ifneq ($(shell "$(PYTHON)" $(VERSION)), $(shell .venv/bin/python $(VERSION)))
+ANOTHER := another-python
+endif
+endif
+endif
+another-python:
+
 # The stamps come last: an install that was interrupted starts over.
 .venv/package: .venv/requirements pyproject.toml
 	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/requirements: requirements.txt
+.venv/requirements: requirements.txt $(ANOTHER)
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo 'The book needs Python 3.11 or newer: install one and name it, as in: make book PYTHON=python3.12'; exit 1; }
+	$(if $(ANOTHER),@echo 'Making .venv anew: it is of another Python than $(PYTHON).')
 	"$(PYTHON)" -m venv --clear .venv
 	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-$(EXECUTED_WITH):
+$(EXECUTED_WITH): .venv/requirements
 	@rm -rf _build/executed-with-* $(CACHE) _build/.doctrees
 	@mkdir -p _build
 	@touch $@
