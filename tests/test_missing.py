@@ -1,6 +1,7 @@
 """What is missing, and recording it until time is up."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -53,7 +54,8 @@ def test_time_that_is_up_leaves_the_rest_for_the_next_call_which_records_the_sam
     assert record_missing("cpu", tmp_path / "all", NAMES, budget=1e-6) == list(NAMES)
     for name in NAMES:
         found = json.loads((tmp_path / "all" / f"{name}_cpu.json").read_text())
-        alone = run_experiment(EXPERIMENTS[name].from_preset("cpu"), tmp_path / name, report=said.append)
+        by_itself = replace(EXPERIMENTS[name].from_preset("cpu"), workers=1)
+        alone = run_experiment(by_itself, tmp_path / name, report=said.append)
         assert [run["scores"] for run in found["runs"]] == [run["scores"] for run in alone["runs"]]
         assert json.loads(json.dumps(found["best"])) == json.loads(json.dumps(alone["best"]))
 
@@ -74,7 +76,7 @@ def test_a_run_that_fails_is_reported_and_the_others_go_on_without_it(small, tmp
 
 
 def test_a_record_that_lacks_runs_is_missing_and_gone_on_with(small, tmp_path, monkeypatch):
-    experiment = EXPERIMENTS["comparison"].from_preset("cpu")
+    experiment = replace(EXPERIMENTS["comparison"].from_preset("cpu"), workers=1)
     whole = run_experiment(experiment, tmp_path / "alone", report=lambda line: None)
     partial = experiment.record(RunRecord(**run) for run in whole["runs"][1:])
     monkeypatch.setattr(recorded, "missing_runs", lambda name: len(partial["missing_runs"]))

@@ -91,13 +91,13 @@ def finish(
     at_hand: dict[Future, Job] = {}
     try:
         while waiting or at_hand:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise OutOfTimeError("The deadline came before all jobs were done.")
             # No more than are being worked on: a pool starts what it has been given, whatever happens.
             while waiting and len(at_hand) < workers.number:
                 job = waiting.popleft()
                 at_hand[workers.submit(job)] = job
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise OutOfTimeError("The deadline came before all jobs were done.")
             for future in wait(at_hand, left, return_when=FIRST_COMPLETED).done:
                 job, error = at_hand.pop(future), future.exception()
                 if isinstance(error, WorkerKilledError) and deaths[job.directory, job.run] < retries:
