@@ -1,8 +1,7 @@
-"""A run small enough for a test; as a script, one that kills itself at a chosen moment, as a power cut would."""
+"""A run small enough for a test, and one that kills its process at a chosen moment, as a power cut would."""
 
 import os
 import signal
-import sys
 from pathlib import Path
 
 import torch
@@ -81,7 +80,3 @@ def main(directory: str, moment: str) -> None:
     elif moment == "before the record gets its name":
         files_os.replace = call_then(files_os.replace, 4, before=die)
     small_train(directory)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,12 +1,11 @@
 import json
 import math
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+import small_run
 import torch
 from filelock import FileLock
 from small_run import call_then, small_model, small_settings, small_train
@@ -54,11 +53,20 @@ def whole_run():
     return model, small_train(model=model)
 
 
+@pytest.fixture(scope="module")
+def imported():
+    """Start processes from one that has imported PyTorch, and computed nothing with it."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["relmem_lite.training", "relmem_lite.tasks", "lightning_fabric"])
+    return context
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_run_resumes_bit_for_bit(moment, whole_run, tmp_path):
-    script = Path(__file__).with_name("small_run.py")
-    killed = subprocess.run([sys.executable, script, tmp_path, moment], capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+def test_killed_run_resumes_bit_for_bit(moment, whole_run, tmp_path, imported):
+    killed = imported.Process(target=small_run.main, args=(str(tmp_path), moment))
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL
     assert not (tmp_path / "record.json").exists()
     model = small_model(seed=5)  # its weights must come from the checkpoint, or from the seed if there is none
     if moment == "before the first checkpoint":
