@@ -89,12 +89,16 @@ class Core(nn.Module):
         """Return how many floats are kept per sequence after `time` steps: for a recurrent core, the same for all."""
         return sum(math.prod(_at(shape, time)) for shape in self.state_shapes.values())
 
-    def carry_over(self, state: State) -> State:
+    def carry_over(self, state: State | None) -> State | None:
         """Return a state to go on from in the next piece of a long sequence: cut off from gradients.
+
+        Where there is no state yet, which is None as in `forward`, there is none to go on from either.
 
         Parts that grow with every step, such as a KV cache, are left empty: attention sees one piece, what recurs
         goes on.
         """
+        if state is None:
+            return None
         parts = zip(self._parts(state), self.state_shapes.values(), strict=True)
         return self._state(
             [

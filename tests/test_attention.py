@@ -95,11 +95,10 @@ def test_a_compact_state_has_the_form_of_the_state_and_no_gradients():
     assert gru.compact(gru.initial_state(2)).shape == (2, 8)
 
 
-def test_where_there_is_no_state_yet_there_is_none_to_keep():
+def test_where_there_is_no_state_yet_there_is_none_to_keep_or_to_go_on_from():
     for core in (CausalAttention(4, 8), GRU(4, 8), Stack(["gru", "attention"], 8)):
-        kept = core.compact(None)
-        assert kept is None
-        core(normal(2, 3, core.input_size), kept)
+        assert core.compact(None) is None
+        assert core.carry_over(None) is None
 
 
 def test_a_state_that_is_no_cache_is_told_what_shape_one_has():
