@@ -10,6 +10,10 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+# The profiler drops what lies outside the time that it believes to have watched; on a busy machine that can be all of a
+# run of milliseconds. A tensor of a size of its own, made before and after the run, tells whether it watched it whole.
+_MARK, _ATTEMPTS = 12_345, 10
+
 
 def peak_bytes(run: Callable[[], object]) -> int:
     """Return how many bytes of tensors `run` holds at its highest, beyond those that were there before.
@@ -33,11 +37,6 @@ def peak_bytes(run: Callable[[], object]) -> int:
     raise RuntimeError(
         f"The profiler lost a part of each of {_ATTEMPTS} runs: try again when the machine is less busy."
     )
-
-
-# The profiler drops what lies outside the time that it believes to have watched; on a busy machine that can be all of a
-# run of milliseconds. A tensor of a size of its own, made before and after the run, tells whether it watched it whole.
-_MARK, _ATTEMPTS = 12_345, 10
 
 
 def _changes_of_memory(run: Callable[[], object]) -> list[int]:

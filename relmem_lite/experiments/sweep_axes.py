@@ -75,8 +75,8 @@ def _value(base: Experiment, name: str, text: str) -> object:
     except SystemExit:
         kind = hint.__name__ if isinstance(hint, type) else str(hint)
         message = f"over {name}={text}: {text!r} is no value of {name}, which is {kind}."
-        if range_ := re.fullmatch(r"([\d.]+(?:e[+-]?\d+)?)\s*(?:-|to|:)\s*([\d.]+(?:e[+-]?\d+)?)", text.strip()):
-            message += f" A range has two dots: {name}={range_[1]}..{range_[2]}."
+        if bounds := re.fullmatch(r"([\d.]+(?:e[+-]?\d+)?)[-:]([\d.]+(?:e[+-]?\d+)?)", text):
+            message += f" A range has two dots: {name}={bounds[1]}..{bounds[2]}."
         raise ValueError(message) from None
 
 
