@@ -238,8 +238,16 @@ def test_learning_curves_say_what_is_wrong():
 
 
 def test_a_missing_record_shows_its_command():
-    ax = figures.missing(figures.figure()[1], RuntimeError("not recorded yet: run `relmem run nth_farthest`"))
-    assert "relmem run nth_farthest" in ax.texts[0].get_text()
+    words = "Not recorded yet, it will be drawn here: relmem sweep port_hyperparameters --preset gpu --workers 14"
+    page, axes = figures.figure(2.2, 1, 2)
+    for ax in axes:
+        figures.missing(ax, RuntimeError(words))
+    page.draw_without_rendering()
+    for ax in axes:
+        (text,) = ax.texts
+        assert text.get_text().split() == words.split()
+        box, room = text.get_window_extent(), ax.get_window_extent()
+        assert room.x0 < box.x0 < box.x1 < room.x1
 
 
 def test_attention_maps_are_drawn_from_0_to_1_with_their_numbers():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib.patheffects as patheffects
 import numpy as np
 
-from relmem_lite.figures.style import GREY, INK, PALE, figure, readable, set_title, style_of
+from relmem_lite.figures.style import GREY, INK, PALE, figure, readable, set_title, style_of, wrap
 
 LABEL_SIZE = 13
 
@@ -341,5 +341,8 @@ def missing(ax, message):
     ax.set_facecolor(PALE)
     for spine in ax.spines.values():
         spine.set(visible=True, color=GREY, linestyle=(0, (4, 3)))
-    ax.text(0.5, 0.5, str(message), transform=ax.transAxes, ha="center", va="center", color=INK, fontsize=14, wrap=True)
+    text = ax.text(0.5, 0.5, "", transform=ax.transAxes, ha="center", va="center", color=INK, fontsize=14)
+    if ax.figure.get_layout_engine() is not None:
+        ax.figure.draw_without_rendering()
+    wrap(text, str(message), 0.94 * ax.get_window_extent().width)
     return ax

@@ -197,14 +197,18 @@ def set_title(ax, finding: str):
     Call it after the axes are labelled: labels on the left push them to the right. Returns the title's Text.
     """
     title = ax.set_title("", loc="left")
-    room = _room_for_title(ax)
-    lines = []
-    for word in finding.split():
-        title.set_text(" ".join([*lines[-1:], word]))
-        fits = lines and title.get_window_extent().width <= room
-        lines[-1:] = [title.get_text()] if fits else [*lines[-1:], word]
-    title.set_text("\n".join(lines))
+    wrap(title, finding, _room_for_title(ax))
     return title
+
+
+def wrap(text, words: str, room: float) -> None:
+    """Write words into a Text of matplotlib, in lines of at most `room` pixels as they are rendered."""
+    lines = []
+    for word in words.split():
+        text.set_text(" ".join([*lines[-1:], word]))
+        fits = lines and text.get_window_extent().width <= room
+        lines[-1:] = [text.get_text()] if fits else [*lines[-1:], word]
+    text.set_text("\n".join(lines))
 
 
 def _room_for_title(ax) -> float:
