@@ -187,6 +187,24 @@ def test_learning_curves_draw_cores_seeds_and_the_task_s_lines():
     assert_apart(ax.texts)
 
 
+@pytest.mark.parametrize("height", [0.0, 0.3, 0.55])
+def test_a_live_curve_is_labelled_where_the_recorded_ones_are_not(height):
+    def climbing(lift, steps):
+        curve = [{"step": step, "accuracy": lift + 0.4 * step / 1000} for step in range(0, steps + 1, 100)]
+        return {"core": "lstm", "curve": curve}
+
+    recorded = climbing(height + 0.02, 1000)
+    ax = figures.learning_curves([recorded], "accuracy", live=[climbing(height, 500)], chance=0.05)
+    label = next(text for text in ax.texts if text.get_text() == "LSTM, live")
+    box = label.get_window_extent(ax.figure.canvas.get_renderer())
+    steps = np.linspace(0, 1000, 500)
+    for lift in (height, height + 0.02):
+        curve = ax.transData.transform(np.stack([steps, lift + 0.4 * steps / 1000], axis=1))
+        drawn = curve[steps <= 500] if lift == height else curve
+        assert not ((drawn > [box.x0, box.y0]) & (drawn < [box.x1, box.y1])).all(axis=1).any()
+    assert_apart(ax.texts)
+
+
 def test_learning_curves_average_only_the_steps_that_all_seeds_have_seen():
     ax = figures.learning_curves([run("lstm", 600), run("lstm", 1000, seed=1)])
     mean = next(line for line in ax.lines if line.get_label() == "LSTM")

@@ -21,14 +21,10 @@ def reference_line(ax, y: float, label: str, place: str | None = None):
     places = [f"{x} {side}" for side in ("above", "below") for x in ("right", "left", "center")]
     if place is not None and place not in places:
         raise ValueError(f"place is {place!r}; it can be {', '.join(places)}, or None to choose by itself.")
-    if place is None:
-        ax.figure.draw_without_rendering()
-        busy = _busy_pixels(ax)
-        place = min(places, key=lambda candidate: _cost(ax, y, label, candidate, busy))
-    return _reference_label(ax, y, label, place)
+    return _where_least_is_covered(ax, places if place is None else [place], _reference_label, y, label)
 
 
-def _reference_label(ax, y, label, place):
+def _reference_label(ax, place, y, label):
     horizontal, side = place.split()
     above = side == "above"
     return ax.annotate(
@@ -60,14 +56,21 @@ def _busy_pixels(ax):
     return np.concatenate(points)
 
 
-def _cost(ax, y, label, place, busy):
-    text = _reference_label(ax, y, label, place)
-    box = text.get_window_extent(ax.figure.canvas.get_renderer())
-    text.remove()
-    covered = ((busy > [box.x0 - 4, box.y0 - 4]) & (busy < [box.x1 + 4, box.y1 + 4])).all(axis=1).sum()
-    others = sum(box.overlaps(other.get_window_extent()) for other in ax.texts)
-    outside = box.y0 < ax.bbox.y0 or box.y1 > ax.bbox.y1
-    return covered + 1000 * others + 5000 * outside
+def _where_least_is_covered(ax, places, write, *what):
+    """`write(ax, place, *what)` at the first of `places` whose Text covers least of curves and other labels."""
+    ax.figure.draw_without_rendering()
+    busy = _busy_pixels(ax)
+
+    def cost(place):
+        text = write(ax, place, *what)
+        box = text.get_window_extent(ax.figure.canvas.get_renderer())
+        text.remove()
+        covered = ((busy > [box.x0 - 4, box.y0 - 4]) & (busy < [box.x1 + 4, box.y1 + 4])).all(axis=1).sum()
+        others = sum(box.overlaps(other.get_window_extent()) for other in ax.texts)
+        outside = box.y0 < ax.bbox.y0 or box.y1 > ax.bbox.y1 or box.x0 < ax.bbox.x0 or box.x1 > ax.bbox.x1
+        return covered + 1000 * others + 5000 * outside
+
+    return write(ax, min(places, key=cost) if len(places) > 1 else places[0], *what)
 
 
 def direct_labels(ax, lines=None, gap: float = 6.0):
@@ -118,23 +121,31 @@ def direct_labels(ax, lines=None, gap: float = 6.0):
     return annotations
 
 
-def _label_end(ax, line):
-    """The label of a curve that ends within the axes, above its last point."""
-    x, y = line.get_xydata()[-1]
-    middle = x < np.mean(ax.get_xlim())
-    ax.annotate(
+def _label_end(ax, place, line):
+    """The label of a curve that ends within the axes, beside its last point."""
+    offset, horizontal, vertical = place
+    return ax.annotate(
         line.get_label(),
-        xy=(x, y),
-        xytext=(0, 8),
+        xy=line.get_xydata()[-1],
+        xytext=offset,
         textcoords="offset points",
-        ha="left" if middle else "right",
-        va="bottom",
+        ha=horizontal,
+        va=vertical,
         color=readable(line.get_color()),
         fontsize=LABEL_SIZE,
         fontweight="bold",
         zorder=6,
         path_effects=[patheffects.withStroke(linewidth=3, foreground="white")],
     )
+
+
+_BESIDE_THE_END = [
+    ((0, 8), "left", "bottom"),
+    ((0, 8), "right", "bottom"),
+    ((0, -8), "right", "top"),
+    ((0, -8), "left", "top"),
+    ((8, 0), "left", "center"),
+]
 
 
 def _spread(wanted, heights, low, high):
@@ -260,7 +271,7 @@ def learning_curves(
         set_title(ax, title)
     direct_labels(ax, lines)
     for line in fresh:
-        _label_end(ax, line)
+        _where_least_is_covered(ax, _BESIDE_THE_END, _label_end, line)
     for y, word in (
         (lines_of_task["shortcut"] if shortcut is None else shortcut, shortcut_label),
         (lines_of_task["chance"] if chance is None else chance, "chance"),
