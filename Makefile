@@ -20,7 +20,7 @@ EXECUTE = OMP_NUM_THREADS=1 RELMEM_STILL=1 JUPYTERCACHE=$(CACHE) sh -c \
 	'mkdir -p $(CACHE) \
 	&& .venv/bin/jcache notebook clear --force > /dev/null \
 	&& .venv/bin/jcache notebook add chapters/*.ipynb > /dev/null \
-	&& .venv/bin/jcache project execute --executor local-parallel --timeout 300'
+	&& .venv/bin/jcache project execute --executor local-parallel --timeout 900'
 
 # Jupyter's execution cache knows the chapters, not what they run: one cache for each state of the library, and for each
 # .venv.
