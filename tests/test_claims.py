@@ -414,6 +414,43 @@ def test_a_larger_record_that_is_not_whole_or_lacks_the_comparison_is_passed_ove
     assert list(settled.evidence) == ["nth_farthest_paper"]
 
 
+def without(records, setting, *gone, point="core"):
+    """The same records, of a smaller selection."""
+    (name, record), *_ = copy.deepcopy(records).items()
+    record["settings"][setting] = [value for value in record["settings"][setting] if value not in gone]
+    record["best"] = {title: best for title, best in record["best"].items() if best[point] not in gone}
+    return {f"{name}_gpu": record}
+
+
+def of_rows(records, keep):
+    (name, record), *_ = copy.deepcopy(records).items()
+    return {f"{name}_gpu": record | {"rows": [row for row in record["rows"] if keep(row)]}}
+
+
+ISTREE, FRONTIER, TRACKING = istree(0.5, 0.7, 1.0, 1.0), frontier(FEW, MANY), tracking(1.0, 0.01, 0.3)
+SMALLER = [
+    ("6", layers(2.0, 0.2), of_rows(layers(2.0, 0.2), lambda row: row["layer"] == "attention")),
+    ("7", ISTREE, without(ISTREE, "models", "min_gru+min_gru", point="model")),
+    ("7", ISTREE, without(ISTREE, "models", "min_gru+attention", point="model")),
+    ("8", slow(100.0, 3.0), of_rows(slow(100.0, 3.0), lambda row: row["slots"] == 4)),
+    ("10", gru_layers(1, 2, 100, 200), of_rows(gru_layers(1, 2, 100, 200), lambda row: "loop" not in row["layer"])),
+    ("18", FRONTIER, without(FRONTIER, "cores", "gru", "min_gru")),
+    ("18", FRONTIER, without(FRONTIER, "cores", "attention", "min_gru+attention")),
+    ("19", FRONTIER, without(FRONTIER, "cores", "gru", "min_gru")),
+    ("20", TRACKING, without(TRACKING, "sequential", "lstm", "gru", "slstm")),
+    ("20", TRACKING, without(TRACKING, "parallel", "min_gru", "mamba")),
+    ("26", biases(0.3, 0.9), without(biases(0.3, 0.9), "keep_biases", 4.0, point="keep_bias")),
+]
+
+
+@pytest.mark.parametrize(("number", "whole", "smaller"), SMALLER)
+def test_a_gpus_smaller_selection_is_passed_over_whatever_it_leaves_out(number, whole, smaller):
+    settled = settle(find(number), loader(whole | smaller))
+    assert settled == settle(find(number), loader(whole))
+    with pytest.raises(LookupError):
+        settle(find(number), loader({name.removesuffix("_gpu"): record for name, record in smaller.items()}))
+
+
 def test_on_a_gpu_the_memory_is_as_slow_as_its_fastest_way_to_run():
     records = slow(100.0, 3.0)
     replayed = {"contestant": "relmem_lite, replayed", "slots": 1, "heads": 4, "head_size": 192, "time": 100}

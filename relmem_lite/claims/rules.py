@@ -36,6 +36,18 @@ def _of(parts: Iterable[bool]) -> str:
     return HELD if all(parts) else PARTLY if any(parts) else FAILED
 
 
+def _any_of(found: Iterable, what: str) -> list:
+    """Return what was found in a record.
+
+    Raises:
+        LookupError: nothing; `settle` then passes the record over.
+    """
+    found = list(found)
+    if not found:
+        raise LookupError(f"The record has no {what}.")
+    return found
+
+
 def slots_that_compare(evidence: Evidence) -> Ruling:
     """Claim 1."""
     record = evidence.record("nth_farthest")
@@ -104,7 +116,7 @@ def parallel_against_bounded(evidence: Evidence) -> Ruling:
     rows = evidence.record("bench_layers")["rows"]
     seconds = {(row["layer"], row["batch"], row["time"], row["width"]): row["seconds"][0] for row in rows}
     shared = [key[1:] for key in seconds if key[0] == "relational_memory" and ("attention", *key[1:]) in seconds]
-    shape = max(shared, key=lambda shape: shape[1])
+    shape = max(_any_of(shared, "size of both layers"), key=lambda shape: shape[1])
     slots, attention = (seconds[layer, *shape] for layer in ("relational_memory", "attention"))
     bounded, grows = (checks.growth_of_the_state(core) for core in ("relational_memory", "attention"))
     return Ruling(
@@ -119,8 +131,9 @@ def retrieval_closes_the_gap(evidence: Evidence) -> Ruling:
     """Claim 7."""
     record = evidence.record("istree")
     nodes, models = max(record["settings"]["num_nodes"]), record["settings"]["models"]
-    recurrent = next(model for model in models if "attention" not in model)
-    hybrid = next(model for model in models if len(set(model.split("+"))) > 1 and "attention" in model)
+    recurrent = _any_of((model for model in models if "attention" not in model), "recurrent model")[0]
+    mixed = (model for model in models if len(set(model.split("+"))) > 1 and "attention" in model)
+    hybrid = _any_of(mixed, "hybrid")[0]
     direct, thinking, searching = (
         scores_of(record, num_nodes=nodes, format=format, model=recurrent)
         for format in ("direct", "chain_of_thought", "retrieval")
@@ -140,7 +153,7 @@ def slowness(evidence: Evidence) -> Ruling:
     """Claim 8."""
     record = evidence.record("bench_relational_memory")
     rows = [row for row in record["rows"] if (row["slots"], row["heads"]) == (1, 4)]
-    longest = max(row["time"] for row in rows)
+    longest = max(row["time"] for row in _any_of(rows, "memory of one slot and four heads"))
     seconds = {row["contestant"]: row["seconds"][0] for row in rows if row["time"] == longest}
     ways = {"direct": "written as in the paper", "relmem_lite": "in this book's form"}
     ways |= {"relmem_lite, replayed": "in that form, as one CUDA graph"}
@@ -270,7 +283,7 @@ def many_times_faster(evidence: Evidence) -> Ruling:
     """Claim 10."""
     rows = [row for row in evidence.record("bench_layers")["rows"] if row["time"] == 512]
     seconds = {(row["batch"], row["width"], row["layer"]): row["seconds"][0] for row in rows}
-    shape = max(key[:2] for key in seconds if key[2] == "GRU, loop in Python")
+    shape = max(_any_of((key[:2] for key in seconds if key[2] == "GRU, loop in Python"), "looped GRU at 512 steps"))
     own, logs, fused, loop = (
         seconds[*shape, layer] for layer in ("min_gru", "min_gru in log-space", "torch.nn.GRU", "GRU, loop in Python")
     )
@@ -406,7 +419,8 @@ def fixed_state_bounds_recall(evidence: Evidence) -> Ruling:
     scores, floats = _frontier(record)
     few, many = min(record["settings"]["pairs"]), max(record["settings"]["pairs"])
     both = [core for core in record["settings"]["cores"] if {(core, few), (core, many)} <= scores.keys()]
-    fixed = [core for core in both if "attention" not in core.split("+")]
+    fixed = _any_of((core for core in both if "attention" not in core.split("+")), "fixed state at both ends")
+    growing = _any_of((core for core in both if core not in fixed), "growing state at both ends")
     values = record["settings"]["num_values"]
     within = all(
         mean(found) <= accuracy_within(32 * floats[core, pairs], pairs, values) + TIE
@@ -414,7 +428,7 @@ def fixed_state_bounds_recall(evidence: Evidence) -> Ruling:
     )
     falls = all(ahead(scores[core, few], scores[core, many]) for core in fixed)
     best = max(fixed, key=lambda core: mean(scores[core, many]))
-    grows = max(mean(scores[core, many]) for core in both if core not in fixed)
+    grows = max(mean(scores[core, many]) for core in growing)
     verdict = HELD if within and falls and grows > mean(scores[best, many]) + TIE else PARTLY if within else FAILED
     return Ruling(
         verdict,
@@ -435,7 +449,7 @@ def one_attention_layer(evidence: Evidence) -> Ruling:
     if not {("min_gru+attention", many), ("attention", many)} <= scores.keys():
         raise LookupError(f"{record['experiment']} has no scores of attention at {many} pairs.")
     hybrid, full = scores["min_gru+attention", many], scores["attention", many]
-    best = max(fixed, key=lambda core: mean(fixed[core]))
+    best = max(_any_of(fixed, f"fixed state at {many} pairs"), key=lambda core: mean(fixed[core]))
     strong = ahead(hybrid, fixed[best])
     verdict = HELD if strong and mean(hybrid) >= mean(full) - TIE else PARTLY if strong else FAILED
     return Ruling(
@@ -460,6 +474,8 @@ def not_real_recurrences(evidence: Evidence) -> Ruling:
         "scans": [core for core in ("min_gru", "mamba") if core in settings["parallel"]],
         "signed": [core for core in ("signed_min_gru",) if core in settings["parallel"]],
     }
+    for kind in ("loops", "scans"):
+        _any_of(kinds[kind], f"core among the {kind}")
     means = {kind: {g: [mean(at(g, core)) for core in cores] for g in groups} for kind, cores in kinds.items()}
     loops, scans, signed = means.values()
     lost = all(max(scans[g]) <= StateTracking(g).chance + NEAR_CHANCE for g in groups)
@@ -573,7 +589,8 @@ def vanishing_gradients(evidence: Evidence) -> Ruling:
     record = evidence.record("gate_bias")
     biases = record["settings"]["keep_biases"]
     plain = scores_of(record, keep_bias=0.0)
-    best = max((bias for bias in biases if bias > 0), key=lambda bias: mean(scores_of(record, keep_bias=bias)))
+    open_starts = _any_of((bias for bias in biases if bias > 0), "open start")
+    best = max(open_starts, key=lambda bias: mean(scores_of(record, keep_bias=bias)))
     open_gate = scores_of(record, keep_bias=best)
     solved, helped = closed > 1e-7, ahead(open_gate, plain)
     verdict = HELD if solved else PARTLY if helped and error < 1e-6 else FAILED
