@@ -164,21 +164,21 @@ def test_the_looped_gru_computes_the_fused_one():
 
 
 def test_memory_cost_fills_tables_and_a_record(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(memory_cost, "TIMES", (2, 8, 32))
+    monkeypatch.setattr(memory_cost, "TIMES", (times := (16, 24, 32)))
     monkeypatch.setattr(memory_cost, "BATCHES", (1, 2))
     path = tmp_path / "record.json"
     memory_cost.benchmark_memory_cost(rounds=1, generation_rounds=1, tokens=4, every=2, record=path)
     record = json.loads(path.read_text())
     rows = {(row["core"], row["batch"], row["time"]): row for row in record["rows"]}
-    assert rows.keys() == {(name, batch, time) for name in memory_cost.CORES for batch in (1, 2) for time in (2, 8, 32)}
+    assert rows.keys() == {(name, batch, time) for name in memory_cost.CORES for batch in (1, 2) for time in times}
     for (name, _, time), row in rows.items():
         assert 0 < row["seconds"][1] <= row["seconds"][0] <= row["seconds"][2]
         # A sequence's keys and values, 64 numbers each, for every layer of attention; and what does not grow.
         layers = {"attention": 2, "min_gru+attention": 1}.get(name, 0)
-        assert row["state_bytes"] - rows[name, 1, 2]["state_bytes"] == 4 * 128 * layers * (time - 2)
+        assert row["state_bytes"] - rows[name, 1, 16]["state_bytes"] == 4 * 128 * layers * (time - 16)
     recurrent = memory_cost.CORES.keys() - {"attention", "min_gru+attention"}
     flat = [(row["core"], row["batch"], row["time"]) for row in record["flatness"]]
-    assert sorted(flat) == sorted((name, batch, time) for name in recurrent for batch in (1, 2) for time in (8, 32))
+    assert sorted(flat) == sorted((name, batch, time) for name in recurrent for batch in (1, 2) for time in times[1:])
     assert [row["core"] for row in record["generation"]] == list(memory_cost.CORES)
     for row in record["generation"]:
         assert row["tokens_per_second"][0] == pytest.approx(2 * 4 / row["seconds"][0])
@@ -205,7 +205,7 @@ def test_the_length_of_a_row_is_the_middle_of_the_steps_that_were_timed(monkeypa
 
 
 def test_states_that_do_not_fit_into_memory_are_left_out(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory_cost, "TIMES", (2, 20_000))
+    monkeypatch.setattr(memory_cost, "TIMES", (16, 20_000))
     monkeypatch.setattr(memory_cost, "BATCHES", (1,))
     path = tmp_path / "record.json"
     # 20,000 steps in two layers of attention take 20.5 MB, and for a moment more than twice that.
@@ -213,7 +213,7 @@ def test_states_that_do_not_fit_into_memory_are_left_out(monkeypatch, tmp_path):
     longest = {}
     for row in json.loads(path.read_text())["rows"]:
         longest[row["core"]] = max(longest.get(row["core"], 0), row["time"])
-    assert longest == {name: 2 if name == "attention" else 20_000 for name in memory_cost.CORES}
+    assert longest == {name: 16 if name == "attention" else 20_000 for name in memory_cost.CORES}
 
 
 def test_a_state_that_was_not_read_in_is_like_one_that_was():
@@ -228,6 +228,8 @@ def test_a_state_that_was_not_read_in_is_like_one_that_was():
     ("options", "says"),
     [
         ({"rounds": 0}, "rounds must be at least 1"),
+        # 30 turns and one to warm up take 248 steps, whose middle cannot be at 128 if the first is after 1.
+        ({"rounds": 30}, "rounds must be at most 29"),
         ({"generation_rounds": -1}, "generation_rounds must be at least 1"),
         ({"tokens": 4, "every": 8}, "every must be at most the number of tokens, 4, got 8"),
         ({"memory": 0.0}, "memory must be a finite number above 0"),

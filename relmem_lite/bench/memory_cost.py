@@ -45,7 +45,7 @@ def benchmark_memory_cost(
     """What a decoding step costs after a context of many steps: time and state; and generation beside re-reading.
 
     Args:
-        rounds: Turns of 8 steps that each core takes at each length; the table gives medians and quartiles.
+        rounds: Turns of 8 steps that each core takes at each length, up to 29; the table gives medians and quartiles.
         generation_rounds: Turns that generation and the loop that reads everything again take; 0 for none of it.
         tokens: Tokens that are generated in 16 sequences.
         every: The loop that reads everything again is timed at one in so many of its tokens; 1 for all.
@@ -53,7 +53,12 @@ def benchmark_memory_cost(
         memory: Gigabytes that the states of one core may take, at all lengths together.
         record: File to write the results into, as JSON.
     """
-    positive_int("rounds", rounds)
+    most = 2 * (min(TIMES) - STEPS - 1) // STEPS
+    if positive_int("rounds", rounds) > most:
+        raise ValueError(
+            f"rounds must be at most {most}, got {rounds}: the steps of all turns are to lie around each length, the "
+            f"shortest of which is {min(TIMES)}."
+        )
     positive_int("tokens", tokens)
     positive_int("every", every)
     positive_float("memory", memory)
@@ -120,7 +125,7 @@ def _turn(model: SequenceModel, batch: int, time: int, rounds: int) -> Callable[
     To begin each turn at the same state would copy a cache each time.
     """
     # The first turn only warms up.
-    state = state_after(model.core, batch, max(1, time - STEPS - STEPS * rounds // 2))
+    state = state_after(model.core, batch, time - STEPS - STEPS * rounds // 2)
     tokens = torch.randint(NUM_TOKENS, (batch,), device=next(model.parameters()).device)
 
     def run() -> None:
