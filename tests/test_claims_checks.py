@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from test_claims import loader, selective_copying, sorting
+from test_claims import layers, loader, selective_copying, sorting
 
 from relmem_lite.claims import FAILED, HELD, PARTLY, checks, find, settle
 
@@ -31,6 +31,17 @@ def min_gru_by_hand(weights, inputs):
 
 def test_the_relational_memory_has_two_gates_and_shows_its_state():
     assert checks.gates_of_the_relational_memory() == (["forget", "input"], 0.0)
+
+
+@pytest.mark.parametrize("number", ["6", "11", "21", "22"])
+def test_a_claim_is_settled_in_the_same_words_and_leaves_torchs_generator_alone(number):
+    records = layers(2.0, 0.2) | selective_copying(0.99, 0.99, 0.98, 1.0)
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first = settle(find(number), loader(records))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert settle(find(number), loader(records)) == first
 
 
 def test_nth_farthest_asks_for_one_answer():

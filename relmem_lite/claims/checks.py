@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from relmem_lite.cores import GRU, LSTM, QRNN, CausalAttention, Mamba, MinGRU, MinLSTM, RelationalMemory, find_core
+from relmem_lite.cores import find_core
 from relmem_lite.scans import scan
 from relmem_lite.tasks import NthFarthest
 
@@ -41,8 +41,8 @@ def answers_of_nth_farthest(num_items: int = 8) -> int:
 
 def growth_of_the_state(core: str, early: int = 1000, late: int = 1_000_000) -> float:
     """Return how many times as many floats a core keeps after `late` steps as after `early`."""
-    made = RelationalMemory(8, num_slots=4, num_heads=2, head_size=8) if core == "relational_memory" else None
-    made = made or CausalAttention.of_width(8, 8)
+    options = {"num_slots": 4, "num_heads": 2, "head_size": 8}
+    made = _made(core, 8, **options) if core == "relational_memory" else _made(core, 8, 8)
     return made.state_size(late) / made.state_size(early)
 
 
@@ -68,14 +68,13 @@ def errors_of_closed_forms(time: int = 512) -> dict[str, float]:
 
 def parameters_of_minimal_cores(input_size: int = 64, hidden_sizes: tuple[int, ...] = (64, 128, 256)) -> dict:
     """Return, for minGRU and minLSTM, their shares of the parameters of GRU and LSTM, by hidden size."""
-    pairs = {"min_gru": (MinGRU, GRU), "min_lstm": (MinLSTM, LSTM)}
+
+    def parameters(core: str, size: int) -> int:
+        return sum(p.numel() for p in _made(core, input_size, size).parameters())
+
     return {
-        name: {
-            size: sum(p.numel() for p in small(input_size, size).parameters())
-            / sum(p.numel() for p in full(input_size, size).parameters())
-            for size in hidden_sizes
-        }
-        for name, (small, full) in pairs.items()
+        small: {size: parameters(small, size) / parameters(full, size) for size in hidden_sizes}
+        for small, full in (("min_gru", "gru"), ("min_lstm", "lstm"))
     }
 
 
@@ -138,7 +137,7 @@ def gaps_of_permuted_tokens(time: int = 16) -> tuple[float, float]:
 
 def gap_of_qrnn() -> float:
     """Return the largest difference between minGRU and a QRNN of window 1, no tanh, no output gate, gate negated."""
-    core, qrnn = _made("min_gru", 3, 8), QRNN(3, 8, window=1, activation=None)
+    core, qrnn = _made("min_gru", 3, 8), _made("qrnn", 3, 8, window=1, activation=None)
     with torch.no_grad():
         qrnn.candidate.load_state_dict(core.candidate.state_dict())
         qrnn.forget_gate.weight.copy_(-core.gate.weight)
@@ -151,7 +150,7 @@ def gap_of_one_recurrence(core: str) -> float:
     """Return how far a core's hidden states are from h_t = a_t h_{t-1} + b_t with the a and b that it records."""
     from relmem_lite.recorder import record
 
-    made = Mamba.of_width(4, 8) if core == "mamba" else _made(core, 4, 8)
+    made = _made(core, 4, 8)
     with record(made) as recording, torch.no_grad():
         made(torch.randn(2, 20, 4, generator=_generator()))
     hidden, gap = torch.zeros(()), 0.0
