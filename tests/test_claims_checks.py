@@ -120,6 +120,11 @@ def test_min_gru_and_qrnn_are_what_is_written_down_by_hand():
     np.testing.assert_allclose(core(inputs)[0].detach().numpy(), by_hand, atol=1e-5)
 
 
+def test_min_gru_is_an_sru_without_its_highway_and_no_other():
+    assert checks.gap_of_sru() < 1e-6
+    assert checks.gap_of_sru(reset_bias=0.0) > 0.1
+
+
 @pytest.mark.parametrize("core", ["min_gru", "mamba"])
 def test_one_recurrence(core):
     assert checks.gap_of_one_recurrence(core) < 1e-5
@@ -180,7 +185,9 @@ CHANGED = [
     ("16", {"reach_of_min_gru": (0.1, 0.1)}, PARTLY),
     ("17", {"gaps_of_permuted_tokens": (0.0, 0.0)}, HELD),
     ("17", {"gaps_of_permuted_tokens": (1.0, 1.0)}, FAILED),
-    ("21", {"gap_of_qrnn": 0.1}, FAILED),
+    ("21", {"gap_of_qrnn": 0.1}, PARTLY),
+    ("21", {"gap_of_sru": 0.1}, PARTLY),
+    ("21", {"gap_of_qrnn": 0.1, "gap_of_sru": 0.1}, FAILED),
     ("22", {"gap_of_one_recurrence": 0.1}, FAILED),
     ("23", {"superposition_gap": 0.0}, HELD),
     ("23", {"taps_of_a_pole": (100, 0.3)}, FAILED),

@@ -146,6 +146,24 @@ def gap_of_qrnn() -> float:
         return (core(inputs)[0] - qrnn(inputs)[0]).abs().max().item()
 
 
+def gap_of_sru(reset_bias: float = 200.0) -> float:
+    """Return the largest difference between minGRU, its candidate without a bias, and an SRU with its gate negated.
+
+    The SRU's reset gate has `reset_bias` and sees nothing: so large that the output is the state to the last bit, and
+    nothing of the highway, or not.
+    """
+    core, sru = _made("min_gru", 3, 8), _made("sru", 3, 8)
+    with torch.no_grad():
+        core.candidate.bias.zero_()
+        sru.candidate.weight.copy_(core.candidate.weight)
+        sru.forget_gate.weight.copy_(-core.gate.weight)
+        sru.forget_gate.bias.copy_(-core.gate.bias)
+        sru.reset_gate.weight.zero_()
+        sru.reset_gate.bias.fill_(reset_bias)
+        inputs = torch.randn(2, 50, 3, generator=_generator())
+        return (core(inputs)[0] - sru(inputs)[0]).abs().max().item()
+
+
 def gap_of_one_recurrence(core: str) -> float:
     """Return how far a core's hidden states are from h_t = a_t h_{t-1} + b_t with the a and b that it records."""
     from relmem_lite.recorder import record

@@ -309,9 +309,9 @@ CLAIMS: tuple[Claim, ...] = (
         "21",
         ("D",),
         "QRNN and SRU are nearly minGRU.",
-        "Exact: QRNN with window 1, without tanh and output gate, with minGRU's weights.",
-        "Held if the outputs are equal to the rounding of float32.",
-        rules.qrnn_is_min_gru,
+        "Exact: QRNN with window 1, without tanh and output gate, and SRU without its highway, with minGRU's weights.",
+        "Held if the outputs of both are equal to minGRU's to the rounding of float32, partly if those of one.",
+        rules.qrnn_and_sru_are_min_gru,
         (8,),
     ),
     Claim(

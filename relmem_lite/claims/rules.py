@@ -491,12 +491,13 @@ def not_real_recurrences(evidence: Evidence) -> Ruling:
     return Ruling(verdict, f"At {time} steps, learned from {settings['time']}: {'; '.join(words)}.")
 
 
-def qrnn_is_min_gru(evidence: Evidence) -> Ruling:
+def qrnn_and_sru_are_min_gru(evidence: Evidence) -> Ruling:
     """Claim 21."""
-    gap = checks.gap_of_qrnn()
+    qrnn, sru = checks.gap_of_qrnn(), checks.gap_of_sru()
     return Ruling(
-        HELD if gap < SAME else FAILED,
-        f"QRNN with window 1, without tanh and output gate, and minGRU with the same weights differ by {gap:.0g}.",
+        _of([qrnn < SAME, sru < SAME]),
+        f"From minGRU with the same weights QRNN with window 1, without tanh and output gate, differs by {qrnn:.0g}, "
+        f"and SRU without its highway, minGRU's candidate without a bias, by {sru:.0g}.",
     )
 
 
