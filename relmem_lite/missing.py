@@ -97,10 +97,16 @@ class _Runs:
         if not self.record_file.exists():
             return False
         there = json.loads(self.record_file.read_text())
+        experiment = self.what.base if isinstance(self.what, Sweep) else self.what
+        settings = json.loads(json.dumps(asdict(experiment) | {"workers": 0}))
+        if there.get("settings", {}) | {"workers": 0} != settings:
+            return False
         if isinstance(self.what, Sweep):
-            return all(row["finished"] == row["runs"] for row in there.get("rows", [{"finished": 0, "runs": 1}]))
-        settings = json.loads(json.dumps(asdict(self.what) | {"workers": 0}))
-        return "missing_runs" not in there and there.get("settings", {}) | {"workers": 0} == settings
+            rows = there.get("rows", [])
+            points = [row["point"] for row in rows]
+            every = all(point in points for point in json.loads(json.dumps(self.what.points)))
+            return every and all(row["finished"] == row["runs"] for row in rows)
+        return "missing_runs" not in there
 
     def take_up(self) -> None:
         """Put the runs of a record that lacks others where the others will go."""

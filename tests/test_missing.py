@@ -1,7 +1,7 @@
 """What is missing, and recording it until time is up."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -120,6 +120,23 @@ def test_a_benchmark_of_another_device_is_refused_and_left_out_of_all_that_is_mi
 def test_a_file_of_other_settings_is_no_record(small, tmp_path):
     (tmp_path / "sorting_cpu.json").write_text('{"settings": {"steps": 1}}')
     assert record_missing("cpu", tmp_path, ["sorting"], budget=1e-6, report=lambda line: None) == []
+
+
+def test_a_sweeps_table_of_other_settings_or_points_is_no_record(tmp_path):
+    name = "sweep_port_hyperparameters"
+    runs = module._Runs(name, "cpu", tmp_path)
+    rows = [{"point": point, "finished": 3, "runs": 3} for point in runs.what.points]
+    table = {"settings": asdict(runs.what.base) | {"workers": 2}, "rows": rows}
+    others = [
+        table | {"settings": table["settings"] | {"steps": 1}},
+        table | {"rows": rows[1:]},
+        table | {"rows": [*rows[1:], rows[0] | {"finished": 2}]},
+    ]
+    for other in others:
+        runs.record_file.write_text(json.dumps(other))
+        assert not runs.is_done
+    runs.record_file.write_text(json.dumps(table))
+    assert runs.is_done
 
 
 def test_the_command_for_a_record_that_lacks_runs_goes_on_with_it(monkeypatch):
