@@ -105,8 +105,11 @@ def _next_tokens(
 ) -> Tensor:
     if not len(tokens):
         return tokens[:, 0]
-    if true_somewhere(logits.isnan()):
-        raise ValueError(f"The model's scores after {tokens.shape[1]} tokens are NaN: did its training diverge?")
+    # Minus infinity rules a token out; NaN is below nothing.
+    if true_somewhere(~(logits < torch.inf)):
+        raise ValueError(
+            f"The model's scores after {tokens.shape[1]} tokens are NaN or infinite: did its training diverge?"
+        )
     temperature, top_k, generator = choice
     if writer is None:
         return choose(logits, temperature, top_k, generator)

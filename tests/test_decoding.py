@@ -391,9 +391,19 @@ def test_a_step_reads_features_where_the_model_does():
     assert model.step(inputs[:, 1], state)[0].shape == (2, 5)
 
 
-def test_scores_that_are_nan_are_not_taken_for_the_first_token():
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("score", [torch.nan, torch.inf])
+def test_scores_that_are_nan_or_infinite_are_not_taken_for_the_first_token(score, temperature):
     model = gru_model()
     with torch.no_grad():
-        model.head[-1].bias.fill_(torch.nan)
-    with pytest.raises(ValueError, match="scores after 3 tokens are NaN"):
-        generate(model, prompts_of(2, 3), max_tokens=2)
+        model.head[-1].bias.fill_(score)
+    with pytest.raises(ValueError, match="scores after 3 tokens are NaN or infinite"):
+        generate(model, prompts_of(2, 3), max_tokens=2, temperature=temperature)
+
+
+def test_a_token_that_is_ruled_out_is_never_written():
+    model = gru_model()
+    with torch.no_grad():
+        model.head[-1].bias[1:].fill_(-torch.inf)
+    (written,) = generate(model, prompts_of(1, 3), max_tokens=4, temperature=1.0)
+    assert written.tolist() == [0] * 4
