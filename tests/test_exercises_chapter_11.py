@@ -190,6 +190,8 @@ def test_family_is_right():
         (24_640, "all graphs of the family"),
         (26_880, "has no order"),
         (22_400, "has no order"),
+        (11_201, "too large"),
+        (11_199, "too small"),
         (100, "too small"),
     ],
 )
