@@ -1,6 +1,8 @@
 """The right answers to chapter 14's exercises, and the wrong ones that students give, each with its sentence."""
 
 import math
+from collections import deque
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -121,11 +123,17 @@ def right_rise(state, price):
 def test_largest_rise_is_right():
     check("14.4-largest-rise", right_rise, strict=True)
     check("14.4-largest-rise", lambda state, price: dict_rise(state or {}, price), strict=True)
+    check("14.4-largest-rise", object_rise, strict=True)
     prices = [5, 3, 9, 1, 6]
     state = None
     for price in prices:
         state, best = right_rise(state, price)
     assert best == max(late - early for i, early in enumerate(prices) for late in prices[i:])
+
+
+def object_rise(state, price):
+    (lowest, best), _ = right_rise(state and (state.lowest, state.best), price)
+    return SimpleNamespace(lowest=lowest, best=best), best
 
 
 def dict_rise(state, price):
@@ -137,6 +145,21 @@ def dict_rise(state, price):
 def keeping_all(state, price):
     prices = [*(state or []), price]
     return prices, max(late - min(prices[: i + 1]) for i, late in enumerate(prices))
+
+
+def keeping_all_in_a_deque(state, price):
+    prices = deque([*(state or []), price])
+    return prices, keeping_all(list(prices)[:-1], price)[1]
+
+
+def keeping_all_in_a_text(state, price):
+    prices = [int(word) for word in (state or "").split()]
+    return f"{state or ''} {price}", keeping_all(prices, price)[1]
+
+
+def keeping_all_in_an_object(state, price):
+    state = SimpleNamespace(prices=[*(state.prices if state else []), price])
+    return state, keeping_all(state.prices[:-1], price)[1]
 
 
 def last_step(state, price):
@@ -167,6 +190,9 @@ def too_late(state, price):
     ("answer", "words"),
     [
         (keeping_all, "grows with the stream"),
+        (keeping_all_in_a_deque, "grows with the stream"),
+        (keeping_all_in_a_text, "grows with the stream"),
+        (keeping_all_in_an_object, "grows with the stream"),
         (last_step, "last step alone"),
         (now_above_lowest, "above the lowest"),
         (spread, "order matters"),

@@ -1,8 +1,10 @@
 """Checks for chapter 14: what a served model keeps, and what fits."""
 
 import numbers
+from collections.abc import Collection, Mapping
 from itertools import accumulate, pairwise
 
+import numpy as np
 import torch
 
 from relmem_lite.exercises import NotWrittenYet, compare, describe, exercise, matches
@@ -130,12 +132,14 @@ def largest_rise(answer):
 
 def _size(state) -> int:
     """How many numbers a state holds, whatever it is made of."""
-    if isinstance(state, dict):
+    if isinstance(state, str | bytes):
+        return len(state)
+    if isinstance(state, Mapping):
         return sum(map(_size, state.values()))
-    if isinstance(state, list | tuple | set):
-        return sum(map(_size, state))
     if isinstance(state, torch.Tensor):
         return state.numel()
-    if hasattr(state, "size") and isinstance(state.size, int):
+    if isinstance(state, np.ndarray | np.generic):
         return state.size
-    return 1
+    if isinstance(state, Collection):
+        return sum(map(_size, state))
+    return sum(map(_size, vars(state).values())) if hasattr(state, "__dict__") else 1
