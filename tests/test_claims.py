@@ -495,6 +495,15 @@ def shipped():
     return [settle(claim) for claim in CLAIMS]
 
 
+@pytest.mark.parametrize("number", ["12", "22"])
+def test_a_reason_says_how_unequal_the_compared_models_are(number):
+    records = selective_copying(0.99, 0.99, 0.98, 1.0)
+    for run in records["selective_copying"]["runs"]:
+        core, depth = run["run"]["labels"]["core"], run["run"]["labels"]["depth"]
+        run["run"]["model"]["parameters"] = {("mamba", 3): 15_608, ("gru", 1): 9}.get((core, depth), 20_424)
+    assert "15,608 to 20,424 parameters" in settle(find(number), loader(records)).reason
+
+
 def test_claim_15_says_which_tasks_it_rests_on_and_where_the_network_is_ahead():
     words = settle(find("15")).reason
     for task in recorded.load("gate_networks", "cpu")["settings"]["tasks"]:

@@ -48,6 +48,12 @@ def _any_of(found: Iterable, what: str) -> list:
     return found
 
 
+def _sizes(record: dict, points: Iterable[dict]) -> str:
+    """Return how many parameters the models of some contestants have, from the smallest to the largest."""
+    sizes = [run["run"]["model"]["parameters"] for point in points for run in _runs(record, **point)]
+    return f"{min(sizes):,} to {max(sizes):,} parameters"
+
+
 def slots_that_compare(evidence: Evidence) -> Ruling:
     """Claim 1."""
     record = evidence.record("nth_farthest")
@@ -322,10 +328,11 @@ def matches_modern_models(evidence: Evidence) -> Ruling:
     baseline = all(at["min_gru", depth] >= at["gru", depth] - TIE for depth in depths)
     verdict = HELD if modern and baseline else PARTLY if modern else FAILED
     words = ", ".join(f"{core} is at {at[core, deep]:.3f}" for core in minimal)
+    sizes = _sizes(record, ({"core": core, "depth": deep} for core in [*minimal, "mamba"]))
     return Ruling(
         verdict,
-        f"With {deep} layers {words} and Mamba at {at['mamba', deep]:.3f}; GRU, which the paper left out, is at "
-        f"{at['gru', shallow]:.3f} with {shallow} layer{'s' if shallow > 1 else ''}, where minGRU is at "
+        f"With {deep} layers {words} and Mamba at {at['mamba', deep]:.3f}, of {sizes}; GRU, which the paper left out, "
+        f"is at {at['gru', shallow]:.3f} with {shallow} layer{'s' if shallow > 1 else ''}, where minGRU is at "
         f"{at['min_gru', shallow]:.3f}.",
     )
 
@@ -510,10 +517,12 @@ def the_same_as_mamba(evidence: Evidence) -> Ruling:
     same = max(gaps.values()) < SAME
     alike = abs(mean(scores["min_gru"]) - mean(scores["mamba"])) <= TIE
     verdict = HELD if same and alike else PARTLY if same else FAILED
+    sizes = _sizes(record, ({"core": core, "depth": deep} for core in gaps))
     return Ruling(
         verdict,
         f"Both are h = a h + b with a and b from the input (largest difference {max(gaps.values()):.0e}); on selective "
-        f"copying with {deep} layers minGRU is at {shown(scores['min_gru'], 3)}, Mamba at {shown(scores['mamba'], 3)}.",
+        f"copying with {deep} layers minGRU is at {shown(scores['min_gru'], 3)}, Mamba at {shown(scores['mamba'], 3)}, "
+        f"of {sizes}.",
     )
 
 

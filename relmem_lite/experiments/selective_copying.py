@@ -12,7 +12,7 @@ from relmem_lite.tasks import SelectiveCopying
 
 @dataclass(frozen=True, kw_only=True)
 class SelectiveCopyingExperiment(Experiment):
-    """Selective copying: the linear family against GRU and attention, by depth, at equal parameters and steps."""
+    """Selective copying: the linear family against GRU and attention, by depth, at about equal parameters."""
 
     name: ClassVar[str] = "selective_copying"
     presets: ClassVar[dict[str, dict]] = {
@@ -83,7 +83,7 @@ class SelectiveCopyingExperiment(Experiment):
     vocab_size: int = 8
     """Different data tokens (C)."""
     parameters: int = 20_000
-    """Parameters of every model, whatever its core and depth; its width follows."""
+    """Parameters of every model, about, whatever its core and depth; its width follows, in multiples of 8."""
 
     def __post_init__(self):
         super().__post_init__()
