@@ -156,7 +156,7 @@ def record_missing(
         NotMissingError: a name that is recorded already, or that there is not, with the nearest; or a benchmark of
             another device than this machine's.
     """
-    started, left = time.monotonic(), missing(preset)
+    started, left, names = time.monotonic(), missing(preset), tuple(dict.fromkeys(names))
     here = "gpu" if torch.cuda.is_available() else "cpu"
     for name in names:
         if name not in left:

@@ -9,7 +9,7 @@ from relmem_lite import missing as module
 from relmem_lite import recorded
 from relmem_lite.experiments import EXPERIMENTS, run_experiment
 from relmem_lite.missing import ORDER, NotMissingError, command, missing, record_missing
-from relmem_lite.training import RunRecord
+from relmem_lite.training import RecordError, RunRecord
 
 NAMES = ("comparison", "sorting")
 
@@ -137,6 +137,20 @@ def test_a_sweeps_table_of_other_settings_or_points_is_no_record(tmp_path):
         assert not runs.is_done
     runs.record_file.write_text(json.dumps(table))
     assert runs.is_done
+
+
+def test_a_name_given_twice_is_recorded_once(small, tmp_path):
+    said = []
+    assert record_missing("cpu", tmp_path, ["sorting", "sorting"], workers=2, report=said.append) == ["sorting"]
+    runs = len(EXPERIMENTS["sorting"].from_preset("cpu").runs())
+    assert sum(f"/{runs}]" in line for line in said) == runs
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe"])
+def test_a_file_that_is_no_runs_record_is_named(content, tmp_path):
+    (tmp_path / "record.json").write_bytes(content)
+    with pytest.raises(RecordError, match="is not a run's record"):
+        RunRecord.load(tmp_path / "record.json")
 
 
 def test_the_command_for_a_record_that_lacks_runs_goes_on_with_it(monkeypatch):

@@ -50,7 +50,7 @@ class RunRecord:
         """
         try:
             return cls(**json.loads(Path(path).read_text()))
-        except (json.JSONDecodeError, TypeError) as error:
+        except (ValueError, TypeError) as error:  # no JSON, no text at all, or other fields
             raise RecordError(f"{path} is not a run's record ({error}). Delete it to run again.") from error
 
 
