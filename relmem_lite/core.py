@@ -36,6 +36,12 @@ class Core(nn.Module):
     state_type: ClassVar[type | None] = None
     max_time: int | None = None
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.state_type is not None:
+            # Else torch.load, which opens no file that could run code, would take no saved state of several tensors.
+            torch.serialization.add_safe_globals([cls.state_type])
+
     def __init__(self, input_size: int, output_size: int, state_shapes: dict[str, Shape]):
         super().__init__()
         self.input_size = input_size
@@ -114,7 +120,7 @@ class Core(nn.Module):
         Where there is no state yet, which is None as in `forward`, there is none to keep either.
 
         A state may be a part of something larger: a cache has room behind it for the steps to come, a last step may lie
-        in a sequence. `torch.save` and pickle write all of that.
+        in a sequence. `torch.save` and pickle write all of that. `torch.load` reads a saved state as it is.
         """
         if state is None:
             return None

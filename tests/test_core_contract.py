@@ -267,6 +267,17 @@ def test_state_dict_round_trip(name, tmp_path):
     assert set(core.state_dict()) == {key for key, _ in core.named_parameters()}
 
 
+@torch.no_grad()
+@every_core
+def test_a_saved_state_is_loaded_without_running_code_and_gone_on_from(name, tmp_path):
+    core, inputs = make_core(name), make_inputs(3, 8)
+    _, state = core(inputs[:, :5])
+    torch.save(core.compact(state), tmp_path / "state.pt")
+    loaded = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert type(loaded) is type(state)
+    assert torch.equal(core(inputs[:, 5:], loaded)[0], core(inputs[:, 5:], state)[0])
+
+
 @every_core
 def test_memory_layout_of_the_input_does_not_matter(name):
     core = make_core(name)
