@@ -127,6 +127,16 @@ def test_what_takes_too_long_is_broken_off_and_the_rest_still_counts():
         assert notebook.cut_short
 
 
+@pytest.fixture
+def without_torch(tmp_path, monkeypatch):
+    """A sandbox without PyTorch, which takes seconds to import: for notebooks that end before they answer."""
+    stub = "import types; torch = types.SimpleNamespace(set_num_threads=id, manual_seed=id, Tensor=())\n"
+    source = Path(inside.__file__).read_text(encoding="utf-8")
+    light = tmp_path / "inside.py"
+    light.write_text(source.replace("import torch\n", stub), encoding="utf-8")
+    monkeypatch.setattr(sandbox.inside, "__file__", str(light))
+
+
 # Without the alarm that breaks off one cell.
 STUBBORN = "import signal; signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
 
@@ -154,6 +164,7 @@ STUBBORN = "import signal; signal.signal(signal.SIGALRM, signal.SIG_IGN)\n"
     ids=["exits", "crashes", "computes", "sleeps", "floods", "closes", "is killed"],
 )
 @pytest.mark.skipif(sys.platform != "linux", reason="the reasons are Linux's")
+@pytest.mark.usefixtures("without_torch")
 def test_a_notebook_that_does_not_come_to_its_end_is_ended_with_a_reason(cell, limits, reason):
     limits = Limits(**(vars(ROOMY) | limits))
     with Notebook([cell], limits) as notebook:
@@ -166,6 +177,7 @@ def test_a_notebook_that_does_not_come_to_its_end_is_ended_with_a_reason(cell, l
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux's pipes can be made small")
+@pytest.mark.usefixtures("without_torch")
 def test_a_notebook_that_reads_nothing_does_not_hold_up_the_class():
     cell = """
 import fcntl, os, time
@@ -311,6 +323,7 @@ def test_what_keeps_a_notebook_in_is_said_plainly():
 
 
 @pytest.mark.parametrize("uid", [0, 1000])
+@pytest.mark.usefixtures("without_torch")
 def test_root_which_no_limit_of_processes_holds_is_said_to_have_none(uid, monkeypatch):
     monkeypatch.setattr(sandbox.os, "getuid", lambda: uid, raising=False)
     with Notebook([], ROOMY) as notebook:
