@@ -2,6 +2,7 @@
 
 from itertools import combinations, permutations, product
 
+import numpy as np
 import pytest
 import torch
 
@@ -129,6 +130,13 @@ def tour_of(edges, back=True, stops=True, skip_father=True):
 def test_tour_is_right():
     check("11.3-tour", tour_of, strict=True)
     check("11.3-tour", lambda edges: [int(w) for w in right_tour(edges).split("[EOS]")[0].split()], strict=True)
+
+
+def test_numpys_numbers_and_truths_are_answers_too():
+    check("11.1-words", np.int64(127), strict=True)
+    check("11.2-union-find", lambda edges, n: np.bool_(is_tree(edges, n)), strict=True)
+    check("11.3-tour", lambda edges: list(np.array(tour_of(edges))), strict=True)
+    check("11.5-invented", lambda edges, walk: np.int64(first_invented(edges, walk)), strict=True)
 
 
 @pytest.mark.parametrize(

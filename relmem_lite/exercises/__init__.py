@@ -123,7 +123,7 @@ def _judge(name: str, answer) -> Verdict:
     if answer is None or answer is ...:
         return Verdict(name, "unanswered", "replace the `...` by your answer and run the cell again.")
     try:
-        message = _CHECKERS[name](_watched(answer))
+        message = _CHECKERS[name](_watched(_plain(answer)))
     except NotWrittenYet as error:
         return Verdict(name, "unanswered", str(error))
     except AnswerRaised as error:
@@ -156,7 +156,7 @@ def call(function, *inputs, **options):
         raise AnswerRaised(f"{title} returned None: is its `return` missing?")
     if result is ...:
         raise NotWrittenYet(f"{title} returns `...`: replace it by your answer and run the cell again.")
-    return result
+    return _plain(result)
 
 
 def _watched(answer):
@@ -168,6 +168,15 @@ def _watched(answer):
         return call(answer, *inputs, **options)
 
     return watched
+
+
+def _plain(value):
+    """NumPy's numbers and truths as Python's, also in a list: checkers ask for an int, and mean any."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value
 
 
 def _copy(value):
