@@ -432,6 +432,7 @@ def test_teacher_forcing_scores_the_answer_alone(format):
         (lambda: IsTree(4).write([(0, 1), (1, 2), (4, 0)]), "nodes from 0 to 3, got 4 - 0"),
         (lambda: IsTree(4).write([(0, 1), (1, 2), (3, 3)]), "joins two nodes from 0 to 3, got 3 - 3"),
         (lambda: IsTree(4).write([(0, 1), (1, 2), (3, 1, 2)]), r"two whole numbers.*got \(3, 1, 2\)"),
+        (lambda: IsTree(4).write([1, 2, 3]), r"two whole numbers.*got 1"),
         (lambda: IsTree(4).write([(0, 1), (1, 2), (3.0, 1)]), r"two whole numbers.*got \(3\.0, 1\)"),
         (lambda: IsTree(4).read(torch.tensor([30])), "tokens .* from 0 to 20"),
         (lambda: IsTree(4).read(torch.zeros(2, 3)), r"shape \(2, 3\)"),

@@ -82,6 +82,7 @@ def test_the_words_say_the_bound_before_anything_is_moved():
     assert 0 <= 100 * best - percent < 1
     assert figure._repr_html_().count(figure.words()) == 3  # in sight, for who hears the page, without scripts
     assert "forbids nothing" in recall_figure([], pairs=1, floats=8192, bits=32).words()
+    assert recall_figure([], pairs=512, max_pairs=1024, max_floats=64).data()["limits"] == {"pairs": 1024, "floats": 64}
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,8 @@ def test_the_words_say_the_bound_before_anything_is_moved():
         ({"floats": 100}, "floats must be a power of two up to 8192"),
         ({"bits": 5}, "bits must be one of 1, 2, 4, 8, 16, 32, got 5"),
         ({"bits": True}, "bits must be a whole number, got True"),
+        ({"max_pairs": 1, "pairs": 1}, "max_pairs must be a power of two from 2 on, got 1"),
+        ({"max_floats": 100}, "max_floats must be a power of two from 2 on, got 100"),
         ({"choices": 1}, "choices must be at least 2, got 1"),
     ],
 )
@@ -107,7 +110,8 @@ def test_what_the_sliders_have_not_is_refused(options, words):
         (("lstm", 0, ((4, 0.5),)), "floats"),
         (("lstm", 8, ((4, 1.5),)), "from 0 to 1"),
         (("lstm", 8, ((8, 0.5), (4, 0.5))), "fewest pairs first"),
-        (("lstm", 8, ()), "at least one"),
+        (("lstm", 8, ((4, 0.5), (4, 0.6))), "each number once"),
+        (("lstm", 8, ()), "each number once"),
         (("attention", 8, ((4, 0.5),), 64, 32), "do not fit"),
     ],
 )

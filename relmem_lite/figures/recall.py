@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from relmem_lite.core import positive_int
@@ -39,8 +39,9 @@ class Recalled:
             positive_int("pairs", pairs)
             if not 0 <= accuracy <= 1:
                 raise ValueError(f"{self.core}: the accuracy at {pairs} pairs must be from 0 to 1, got {accuracy}.")
-        if list(self.points) != sorted(self.points) or not self.points:
-            raise ValueError(f"{self.core}: points must be (pairs, accuracy), at least one, the fewest pairs first.")
+        numbers = [pairs for pairs, _ in self.points]
+        if numbers != sorted(set(numbers)) or not numbers:
+            raise ValueError(f"{self.core}: points must be (pairs, accuracy), each number once, fewest pairs first.")
 
 
 @dataclass(frozen=True, repr=False)
@@ -128,7 +129,8 @@ def recall_figure(
     pairs: int = 64,
     floats: int = 16,
     bits: int = 8,
-    limits: Sequence[int] = (256, 8192),
+    max_pairs: int = 256,
+    max_floats: int = 8192,
 ) -> RecallFigure:
     """Return the bound on recall as a small page to move things on: plain HTML, no kernel needed.
 
@@ -142,16 +144,19 @@ def recall_figure(
         pairs: shown first, a power of two.
         floats: kept at first, a power of two.
         bits: used of a float at first, one of 1, 2, 4, 8, 16, 32.
-        limits: the most pairs and the most floats that the sliders reach.
+        max_pairs: that the slider reaches, a power of two from 2 on.
+        max_floats: likewise.
 
     Raises:
-        TypeError, ValueError: a size that is no power of two up to its limit, bits that are not offered, or fewer than
+        TypeError, ValueError: a size that is no power of two up to the most, bits that are not offered, or fewer than
             two choices.
     """
     bits_needed(1, choices)  # which refuses choices that leave nothing to remember
     if positive_int("bits", bits) not in BITS_A_FLOAT:
         raise ValueError(f"bits must be one of {', '.join(map(str, BITS_A_FLOAT))}, got {bits}.")
-    for name, size, limit in (("pairs", pairs, limits[0]), ("floats", floats, limits[1])):
+    for name, size, limit in (("pairs", pairs, max_pairs), ("floats", floats, max_floats)):
+        if positive_int(f"max_{name}", limit) & (limit - 1) or limit < 2:
+            raise ValueError(f"max_{name} must be a power of two from 2 on, got {limit}.")
         if positive_int(name, size) & (size - 1) or size > limit:
             raise ValueError(f"{name} must be a power of two up to {limit}, as the slider has them, got {size}.")
-    return RecallFigure(tuple(recalled), choices, pairs, floats, bits, *limits)
+    return RecallFigure(tuple(recalled), choices, pairs, floats, bits, max_pairs, max_floats)

@@ -1,5 +1,6 @@
 """IsTree: is a graph, read edge by edge, a tree? Answered at once, after thinking aloud, or after looking things up."""
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,7 @@ class IsTree(Task):
             ValueError: they are not n - 1 different edges between nodes from 0 to n - 1.
         """
         for edge in edges:
-            if len(edge) != 2 or not all(isinstance(node, Integral) for node in edge):
+            if not isinstance(edge, Sequence) or len(edge) != 2 or not all(isinstance(node, Integral) for node in edge):
                 raise ValueError(f"An edge is two whole numbers, the nodes that it joins, got {edge!r}.")
         pairs = [(max(edge), min(edge)) for edge in edges]
         nodes = range(self.num_nodes)
