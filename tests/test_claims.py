@@ -86,19 +86,20 @@ def gru_layers(own, logs, fused, loop):
     return {"bench_layers": bench("layers", rows)}
 
 
-def istree(direct, thinking, searching, hybrid):
-    recurrent, mixed = "min_gru+min_gru", "min_gru+attention"
+def istree(direct, thinking, searching, hybrid, attention):
+    recurrent, mixed, full = "min_gru+min_gru", "min_gru+attention", "attention+attention"
     points = {
         (recurrent, "direct"): direct,
         (recurrent, "chain_of_thought"): thinking,
         (recurrent, "retrieval"): searching,
         (mixed, "chain_of_thought"): hybrid,
+        (full, "chain_of_thought"): attention,
     }
     best = {
         f"{format}, {model}": ({"num_nodes": 16, "format": format, "model": model}, score)
         for (model, format), score in points.items()
     }
-    return {"istree": experiment("istree", best, num_nodes=[8, 16], models=[recurrent, mixed])}
+    return {"istree": experiment("istree", best, num_nodes=[8, 16], models=[recurrent, mixed, full])}
 
 
 def slow(direct, lstm, one=1.0, four=0.5):
@@ -277,10 +278,13 @@ CASES = [
     ("5", gains(0.67, 0.67, 0.99, 0.99), FAILED),
     ("6", layers(2.0, 0.2), HELD),
     ("6", layers(0.1, 0.2), PARTLY),
-    ("7", istree(0.5, 0.7, 1.0, 1.0), HELD),
-    ("7", istree(0.5, 0.7, 0.6, 1.0), PARTLY),
-    ("7", istree(0.5, 0.96, 1.0, 1.0), PARTLY),
-    ("7", istree(0.5, 0.5, 0.5, 0.5), FAILED),
+    ("7", istree(0.5, 0.7, 1.0, 1.0, 1.0), HELD),
+    ("7", istree(0.5, 0.6, 0.8, 0.8, 0.8), HELD),
+    ("7", istree(0.5, 0.7, 0.6, 1.0, 1.0), PARTLY),
+    ("7", istree(0.5, 0.7, 0.9, 0.9, 1.0), FAILED),
+    ("7", istree(0.7, 0.8, 1.0, 1.0, 1.0), PARTLY),
+    ("7", istree(0.5, 1.0, 1.0, 1.0, 1.0), FAILED),
+    ("7", istree(0.5, 0.5, 0.5, 0.5, 0.5), FAILED),
     ("8", slow(100.0, 3.0), HELD),
     ("8", slow(100.0, 25.0), PARTLY),
     ("8", slow(1.0, 2.0), FAILED),
@@ -427,11 +431,12 @@ def of_rows(records, keep):
     return {f"{name}_gpu": record | {"rows": [row for row in record["rows"] if keep(row)]}}
 
 
-ISTREE, FRONTIER, TRACKING = istree(0.5, 0.7, 1.0, 1.0), frontier(FEW, MANY), tracking(1.0, 0.01, 0.3)
+ISTREE, FRONTIER, TRACKING = istree(0.5, 0.7, 1.0, 1.0, 1.0), frontier(FEW, MANY), tracking(1.0, 0.01, 0.3)
 SMALLER = [
     ("6", layers(2.0, 0.2), of_rows(layers(2.0, 0.2), lambda row: row["layer"] == "attention")),
     ("7", ISTREE, without(ISTREE, "models", "min_gru+min_gru", point="model")),
     ("7", ISTREE, without(ISTREE, "models", "min_gru+attention", point="model")),
+    ("7", ISTREE, without(ISTREE, "models", "attention+attention", point="model")),
     ("8", slow(100.0, 3.0), of_rows(slow(100.0, 3.0), lambda row: row["slots"] == 4)),
     ("10", gru_layers(1, 2, 100, 200), of_rows(gru_layers(1, 2, 100, 200), lambda row: "loop" not in row["layer"])),
     ("18", FRONTIER, without(FRONTIER, "cores", "gru", "min_gru")),
