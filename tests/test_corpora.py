@@ -878,6 +878,13 @@ def test_where_the_archive_is_gone_its_single_files_serve(site, folder, cache):
     assert index.load_index(source, "word", cache).train.tolist() == load(folder, cache=cache).train.tolist()
 
 
+def test_of_single_files_only_the_split_that_is_asked_for_is_fetched(site, cache):
+    site.files["valid"] = LINES["valid"].encode()
+    files = Files({split: published(LINES[split].encode(), site.url(split), file=f"{split}.txt") for split in LINES})
+    with HeldOut("small", "a test", Published("wiki", "a test", "sha256:0", (files,))).open("train", cache)() as file:
+        assert file.read() == site.files["valid"]
+
+
 def test_where_nothing_can_be_had_every_attempt_is_told(site, cache):
     files = {split: published(b"", site.url(split), file=f"{split}.txt") for split in LINES}
     source = Published(

@@ -54,8 +54,8 @@ class Files:
     downloads: dict[str, Download]
 
     def open(self, split: str, folder: Path) -> Opener:
-        paths = {split: fetch(download, folder) for split, download in self.downloads.items()}
-        return lambda: open(paths[split], "rb")
+        path = fetch(self.downloads[split], folder)
+        return lambda: open(path, "rb")
 
 
 @dataclass(frozen=True)
