@@ -37,7 +37,7 @@ def test_cache_is_right():
     ("answer", "words"),
     [
         (2**30, "Half of it"),
-        (2**29, "A quarter"),
+        (2**29, "none is shared"),
         (2**26, "one layer"),
         (2**19, "one token"),
         (2**36, "the heads once more"),

@@ -16,7 +16,7 @@ def cache(answer):
     right = 2 * 32 * 4096 * 2 * 4096
     known = [
         (right // 2, "Half of it: either the values are missing beside the keys, or a number counts as one byte."),
-        (right // 4, "A quarter: keys and values are two, and each number has two bytes."),
+        (right // 4, "A quarter: count keys and values, two bytes a number, a cache for each head: none is shared."),
         (right // 32, "That is one layer's cache: each of the 32 layers has its own."),
         (right // 4096, "That is one token's share: the cache holds 4,096 tokens."),
         (right * 32, "The 32 heads share the 4,096 features among them: do not count the heads once more."),
