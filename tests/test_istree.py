@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -199,6 +200,7 @@ def test_a_small_graph_is_written_as_by_hand():
     assert IsTree(4, "direct").read(IsTree(4, "direct").write(path)) == "[BOS] 1 - 0 3 - 1 2 - 1 [EOS] TRUE"
     thinking = IsTree(4, "chain_of_thought")
     assert thinking.read(thinking.write(path)) == "[BOS] 1 - 0 3 - 1 2 - 1 [EOS] 0 1 3 1 2 1 0 [EOS] TRUE"
+    assert torch.equal(thinking.write(np.array(path)), thinking.write(path))
     assert thinking.read(thinking.write(knot)) == "[BOS] 3 - 1 3 - 0 1 - 0 [EOS] 0 3 1 [EOS] FALSE"
     apart = "[BOS] 3 - 2 3 - 1 2 - 1 [EOS] 0 [EOS] FALSE"
     assert thinking.read(thinking.write([(3, 2), (3, 1), (2, 1)])) == apart

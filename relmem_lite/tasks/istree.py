@@ -1,6 +1,6 @@
 """IsTree: is a graph, read edge by edge, a tree? Answered at once, after thinking aloud, or after looking things up."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from numbers import Integral
 from typing import TYPE_CHECKING
 
@@ -98,7 +98,8 @@ class IsTree(Task):
             ValueError: they are not n - 1 different edges between nodes from 0 to n - 1.
         """
         for edge in edges:
-            if not isinstance(edge, Sequence) or len(edge) != 2 or not all(isinstance(node, Integral) for node in edge):
+            joined = list(edge) if isinstance(edge, Collection) else [edge]
+            if len(joined) != 2 or not all(isinstance(node, Integral) for node in joined):
                 raise ValueError(f"An edge is two whole numbers, the nodes that it joins, got {edge!r}.")
         pairs = [(max(edge), min(edge)) for edge in edges]
         nodes = range(self.num_nodes)
