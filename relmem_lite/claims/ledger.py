@@ -122,6 +122,8 @@ CLAIMS: tuple[Claim, ...] = (
         "searches and one attention layer both come within 0.02 of attention; partly if one of the two does.",
         rules.retrieval_closes_the_gap,
         (11, 12),
+        "The rule first asked searches and the one layer for 0.95 each. Then the record showed that attention itself "
+        "has not learned that much here, and the rule was changed; by the first one the claim has failed.",
     ),
     Claim(
         "8",
