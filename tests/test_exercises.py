@@ -126,6 +126,28 @@ def test_an_answer_of_the_wrong_kind_is_told_and_does_not_raise():
     assert check("test_forget_gate", "0.73").message == "your answer is '0.73' where a number was expected."
 
 
+def test_what_a_checker_cannot_make_sense_of_is_told_as_the_student_s():
+    @exercise("test_positive")
+    def positive(answer):
+        return None if answer(torch.ones(2)) > 0 else "That is not positive."
+
+    message = check("test_positive", lambda x: [0.5]).message
+    assert message.startswith("your function returned a list of 1, which could not be checked: TypeError")
+
+    def halves(x):
+        return x / 2
+
+    assert check("test_positive", halves).message.startswith("`halves` returned a tensor of shape (2,), which")
+
+
+def test_a_number_too_long_to_be_written_out_is_too_large():
+    verdict = check("10.1-phone-book", (10**7) ** 1000)
+    assert verdict.message == "your answer is 1e+7000, which is not right: it is too large."
+    assert "-3e+5000, which is not right: it is too small" in check("11.1-words", -3 * 10**5000).message
+    assert describe(10**20) == "the number 1e+20"
+    assert describe(2**62) == f"the number {2**62}"
+
+
 def test_a_function_cannot_change_the_checker_s_inputs():
     def in_place(x):
         return x.sub_(x.max(-1, keepdim=True).values).exp_().div_(x.sum(-1, keepdim=True))
@@ -160,6 +182,8 @@ def test_a_notebook_shows_a_box_that_needs_no_colour():
         (0.0, 1.0, "it is too small"),
         (None, 1.0, "not there yet"),
         ("one", torch.ones(2), "is 'one' where a tensor of shape (2,) was expected"),
+        (np.array(["one", "two"]), torch.ones(2), "(<U3) where a tensor of shape (2,) was expected"),
+        (np.array([None]), 1.0, "an array of shape (1,) (object) where a number was expected"),
         ([1.0, "x"], torch.ones(2), "a list of 2 where a tensor of shape (2,) was expected"),
         (torch.ones(2), (torch.ones(2), torch.ones(2)), "a tensor of shape (2,) where a tuple of 2 was expected"),
         ((1.0,), (1.0, 2.0), "has 1 members where 2 were expected"),
@@ -212,5 +236,5 @@ def test_values_are_described_in_words():
 
 def test_every_exercise_of_the_book_takes_anything_without_raising():
     for name in exercises.names():
-        for nonsense in (None, ..., 0.123, "x", torch.zeros(2), (), lambda *inputs: None):
+        for nonsense in (None, ..., 0.123, "x", torch.zeros(2), np.array(["x"]), (), 10**5000, lambda *inputs: None):
             assert not check(name, nonsense)

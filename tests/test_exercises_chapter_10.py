@@ -3,6 +3,7 @@
 import math
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
@@ -102,6 +103,7 @@ def test_one_bit_is_right():
         (lambda n: 1.0, "can't name all histories"),
         (lambda n: 0.9, "not the best"),
         (lambda n: [0.5], "a list of 1"),
+        (lambda n: 0.1 + 0.2, "gives 0.3, which"),
         (0.75, "is a function"),
     ],
 )
@@ -119,6 +121,7 @@ def by_sum(keys, values, questions):
 def test_linear_memory_is_right():
     check("10.4-linear-memory", by_sum, strict=True)
     check("10.4-linear-memory", lambda k, v, q: q @ (k.T @ v), strict=True)
+    check("10.4-linear-memory", lambda k, v, q: np.asarray(q) @ (np.asarray(k).T @ np.asarray(v)), strict=True)
     keys, values = torch.eye(4), torch.randn(4, 3)
     torch.testing.assert_close(by_sum(keys, values, keys[[2, 0]]), values[[2, 0]])
 
@@ -132,6 +135,11 @@ def test_linear_memory_is_right():
         (lambda k, v, q: q @ torch.outer(k[-1], v[-1]), "Only the last pair"),
         (lambda k, v, q: (k @ (k.T @ v))[: len(q)], "read with the questions"),
         (lambda k, v, q: q @ torch.linalg.pinv(k) @ v, "plain sum"),
+        (
+            lambda k, v, q: q @ sum(torch.outer(value, key) for key, value in zip(k, v, strict=True)),
+            "S lies on its side",
+        ),
+        (lambda k, v, q: q @ (k @ v), "raised RuntimeError"),
         (lambda k, v, q: k.T @ v, "return a tensor (4, 3)"),
         (lambda k, v, q: 2 * q @ (k.T @ v), "values differ"),
         (torch.ones(3), "is a function"),

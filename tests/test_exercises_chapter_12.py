@@ -1,6 +1,8 @@
 """The right answers to chapter 12's exercises, and the wrong ones that students give, each with its sentence."""
 
+import numpy as np
 import pytest
+import torch
 
 from relmem_lite.exercises import check
 from relmem_lite.models import Stack
@@ -91,7 +93,7 @@ def test_the_retriever_names_the_mistake(answer, words):
     says("12.1-retriever", answer, words)
 
 
-@pytest.mark.parametrize("answer", ["BCD", "dcb", ["B", "C", "D"], "B, C, D"])
+@pytest.mark.parametrize("answer", ["BCD", "dcb", ["B", "C", "D"], "B, C, D", np.array(["B", "C", "D"])])
 def test_place_the_layer_is_right(answer):
     check("12.2-place-the-layer", answer, strict=True)
 
@@ -135,7 +137,8 @@ def test_a_long_context_names_the_mistake(answer, words):
 
 
 def test_count_the_tokens_is_right():
-    check("12.4-count-the-tokens", (14, 3), strict=True)
+    for answer in ((14, 3), [14, 3], np.array([14, 3]), torch.tensor([14, 3])):
+        check("12.4-count-the-tokens", answer, strict=True)
     task = IsTree(4, "retrieval")
     words = task.read(task.write([(1, 0), (2, 0), (3, 1)])).split()
     start = next(i for i in range(len(words)) if words[i - 3 : i + 1] == ["2", "~", "0", "2"])

@@ -122,14 +122,18 @@ def check(name: str, answer, *, strict: bool = False) -> Verdict:
 def _judge(name: str, answer) -> Verdict:
     if answer is None or answer is ...:
         return Verdict(name, "unanswered", "replace the `...` by your answer and run the cell again.")
+    watched = _watched(_plain(answer))
     try:
-        message = _CHECKERS[name](_watched(_plain(answer)))
+        message = _CHECKERS[name](watched)
     except NotWrittenYet as error:
         return Verdict(name, "unanswered", str(error))
     except AnswerRaised as error:
         return Verdict(name, "not yet", str(error))
     except Exception as error:
-        return Verdict(name, "not yet", f"your answer, {describe(answer)}, could not be checked: {_exception(error)}.")
+        subject = f"your answer, {describe(answer)},"
+        if hasattr(watched, "returned"):
+            subject = f"{_title(answer)} returned {watched.returned}, which"
+        return Verdict(name, "not yet", f"{subject} could not be checked: {_exception(error)}.")
     if message is None:
         return Verdict(name, "right")
     return Verdict(name, "not yet", message)
@@ -144,8 +148,7 @@ def call(function, *inputs, **options):
     given = ", ".join(
         [describe(value) for value in inputs] + [f"{key}={describe(value)}" for key, value in options.items()]
     )
-    title = getattr(function, "__name__", type(function).__name__)
-    title = "your function" if title == "<lambda>" else f"`{title}`"
+    title = _title(function)
     try:
         result = function(*map(_copy, inputs), **{key: _copy(value) for key, value in options.items()})
     except NotImplementedError:
@@ -165,9 +168,16 @@ def _watched(answer):
 
     @functools.wraps(answer)
     def watched(*inputs, **options):
-        return call(answer, *inputs, **options)
+        result = call(answer, *inputs, **options)
+        watched.returned = describe(result)  # where a checker fails on it, that is what to tell
+        return result
 
     return watched
+
+
+def _title(function) -> str:
+    name = getattr(function, "__name__", type(function).__name__)
+    return "your function" if name == "<lambda>" else f"`{name}`"
 
 
 def _plain(value):
@@ -217,7 +227,14 @@ def describe(value) -> str:
 
 
 def _number(value) -> str:
+    if isinstance(value, int) and _is_huge(value):  # a float may not hold it, and Python writes out no 4,300 digits
+        rest, digits = math.modf(math.log10(abs(value)))
+        return f"{'-' if value < 0 else ''}{10**rest:.3g}e+{digits:.0f}"
     return f"{value}" if isinstance(value, int | np.integer) else f"{float(value):.6g}"
+
+
+def _is_huge(value: int) -> bool:
+    return value.bit_length() > 63
 
 
 def compare(actual, expected, what: str = "your answer", *, rtol: float = 1e-4, atol: float = 1e-5) -> str | None:
@@ -257,6 +274,8 @@ def _short(value) -> str:
 
 
 def _is_numeric(value) -> bool:
+    if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
+        return False
     return isinstance(value, bool | int | float | np.number | np.bool_ | np.ndarray | torch.Tensor)
 
 
@@ -269,6 +288,8 @@ def _compare_numbers(actual, expected, what, rtol, atol):
     if not _is_numeric(actual):
         wanted = describe(expected) if getattr(expected, "shape", ()) else "a number"
         return f"{what} is {_short(actual)} where {wanted} was expected."
+    if isinstance(actual, int) and _is_huge(actual):
+        return f"{what} is {_number(actual)}, which is not right{_ratio(actual, 0)}."
     actual, expected = (torch.as_tensor(value).detach().cpu().to(torch.float64) for value in (actual, expected))
     if expected.ndim == 0 and actual.numel() == 1:
         actual = actual.reshape(())

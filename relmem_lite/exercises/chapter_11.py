@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 from relmem_lite.exercises import compare, describe, exercise, matches
@@ -100,7 +101,7 @@ def tour(answer):
     # A graph that shows the order of neighbours alone comes first.
     for edges in [[(3, 0), (2, 0), (1, 0)], *graphs]:
         given = answer(edges)
-        if isinstance(given, torch.Tensor):
+        if isinstance(given, torch.Tensor | np.ndarray):
             given = given.tolist()
         if not isinstance(given, Sequence) or not all(isinstance(node, int) for node in given):
             return f"Return a list of nodes, such as [0, 3, 0]; you returned {describe(given)}."

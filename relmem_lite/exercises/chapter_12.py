@@ -1,5 +1,6 @@
 """Checks for the exercises of chapter 12, retrieval and one attention layer."""
 
+import numpy as np
 import torch
 
 from relmem_lite.exercises import compare, describe, exercise, matches
@@ -69,6 +70,8 @@ def _searches() -> list[tuple[list[str], str]]:
 @exercise("12.2-place-the-layer")
 def place_the_layer(answer):
     """Attention must have a layer below it that sees the previous token: B, C and D."""
+    if isinstance(answer, np.ndarray):
+        answer = answer.ravel().tolist()
     if isinstance(answer, list | tuple | set):
         answer = "".join(map(str, answer))
     if not isinstance(answer, str):
@@ -119,7 +122,7 @@ def long_context(answer):
 @exercise("12.4-count-the-tokens")
 def count_the_tokens(answer):
     """A leaf costs 14 words of the model and 3 of the retriever."""
-    if isinstance(answer, torch.Tensor):
+    if isinstance(answer, torch.Tensor | np.ndarray):
         answer = answer.tolist()
     if not isinstance(answer, list | tuple) or len(answer) != 2:
         return f"Give two numbers, the model's words and the retriever's; this is {describe(answer)}."
