@@ -1,4 +1,5 @@
-from itertools import pairwise
+from collections import Counter
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -111,6 +112,20 @@ def test_half_of_the_graphs_are_trees():
     _, targets, mask = IsTree(5, "direct").sample(40_000, generator())
     # Standard deviation 0.0025; hubs of unequal chances, 0.4 and 0.6, would make 0.48 of them trees.
     assert (targets[mask] == MARKS.index("TRUE")).double().mean() == pytest.approx(0.5, abs=0.0125)
+
+
+@pytest.mark.parametrize("num_nodes", [4, 5, 8])
+def test_the_shortcut_is_the_best_that_the_numbers_of_neighbours_can_give(num_nodes):
+    """Every graph whose first two nodes are the hubs, drawn as often as every other."""
+    trees = Counter()
+    for hubs in product((0, 1), repeat=num_nodes - 2):
+        for place in range(num_nodes - 3):
+            edges = [*zip(hubs, range(2, num_nodes), strict=True), (place + 2, place + 3)]
+            degrees = sorted(Counter(node for edge in edges for node in edge).values())
+            trees[tuple(degrees), is_tree(num_nodes, edges)] += 1
+    kinds = {degrees for degrees, _ in trees}
+    best = sum(max(trees[degrees, True], trees[degrees, False]) for degrees in kinds) / trees.total()
+    assert IsTree(num_nodes, "direct").shortcut == pytest.approx(best)
 
 
 def test_the_edge_that_joins_two_stars_stands_at_every_place_alike():

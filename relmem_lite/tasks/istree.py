@@ -1,5 +1,6 @@
 """IsTree: is a graph, read edge by edge, a tree? Answered at once, after thinking aloud, or after looking things up."""
 
+import math
 from collections.abc import Collection
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ class IsTree(Task):
         format: "direct", "chain_of_thought" or "retrieval".
 
     Attributes:
+        shortcut: what the number of each node's neighbours gives, and no more of the graph; it fades with n.
         num_tokens: n + 17, as in the paper's code; 7 of them are never written.
         prompt_length: tokens of a graph, from [BOS] to the first [EOS], 3 n - 1.
         max_length: tokens of the longest sample, 3 n, 5 n or 40 n - 25, by the format.
@@ -72,6 +74,15 @@ class IsTree(Task):
         self.prompt_length = 3 * num_nodes - 1
         lengths = {"direct": 3 * num_nodes, "chain_of_thought": 5 * num_nodes, "retrieval": 40 * num_nodes - 25}
         self.max_length = lengths[format]
+
+    @property
+    def shortcut(self) -> float:
+        right, others = 0.0, self.num_nodes - 2
+        # Whoever knows how many hang on the first hub knows how often two of them, drawn blindly, have different hubs.
+        for first in range(others + 1):
+            tree = 2 * first * (others - first) / (others * (others - 1))
+            right += math.comb(others, first) / 2**others * max(tree, 1 - tree)
+        return right
 
     def sample(self, batch_size: int, generator: Generator) -> Batch:
         """Draw a batch: tokens (B, T), with T the longest sample's length less one, and at each step the next token.
