@@ -100,6 +100,9 @@ def test_a_core_has_a_style_by_any_of_its_names_and_an_unknown_one_names_the_nea
     assert style.style_of("relational_memory") is style.style_of("RMC") is style.style_of("RelationalMemory")
     assert all(style.style_of(name) is core for name, core in style.CORE_STYLES.items())
     assert style.style_of("min_gru+attention").name == "minGRU + attention"
+    hybrids = [style.style_of(f"{core}+attention") for core in ("min_gru", "linear_attention")]
+    assert len({hybrid.marker for hybrid in hybrids}) == len({hybrid.line for hybrid in hybrids}) == 2
+    assert len({hybrid.color for hybrid in hybrids}) == 1
     with pytest.raises(ValueError, match="relational_memory"):
         style.style_of("relational_memori")
 
@@ -118,6 +121,13 @@ def test_a_band_spans_the_seeds_around_their_mean():
     assert line.get_label() == "LSTM"
     heights = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (0, 3)
+
+
+def test_a_marker_without_a_face_keeps_its_colour():
+    ax = figures.figure()[1]
+    cross, square = (figures.band(ax, [1, 2], [0, 1], core) for core in ("reflections", "lstm"))
+    assert cross.get_markeredgecolor() == style.style_of("reflections").color
+    assert square.get_markeredgecolor() == "white"
 
 
 def test_a_band_refuses_runs_of_another_length():

@@ -139,3 +139,20 @@ def test_the_page_says_the_bound_and_every_width_of_a_core(tmp_path):
     assert "attention of every width: not tested there (448 floats)." in found["attention"]
     assert "16 floats of 2 bits keep 32." in found["small"]
     assert f"more than {math.floor(100 * accuracy_within(32, 8, 64))} % right" in found["small"]
+
+
+def test_each_core_is_named_once_and_within_the_picture(tmp_path):
+    wide = Recalled("lstm", 64, ((4, 0.3), (64, 0.05)))
+    hybrid = Recalled("linear_attention+attention", 60, ((4, 0.9), (64, 0.6)))
+    found = in_browser(
+        recall_figure([SMALL, wide, hybrid], pairs=64, floats=64, bits=1),
+        tmp_path,
+        """
+        const width = root.querySelector("svg").viewBox.baseVal.width;
+        const ends = all("svg text").map((text) => text.getBBox()).map((box) => box.x + box.width);
+        return { words: read("svg text"), beyond: Math.max(...ends) - width };
+        """,
+    )
+    assert found["words"].count("LSTM") == 1
+    assert [words for words in found["words"] if "attention" in words] == ["linear attention +", "attention"]
+    assert found["beyond"] <= 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.patheffects as patheffects
 import numpy as np
+from matplotlib.markers import MarkerStyle
 
 from relmem_lite.figures.style import GREY, INK, PALE, figure, readable, set_title, style_of, wrap
 
@@ -196,8 +197,8 @@ def band(ax, x, runs, core: str, label: str | None = None, **line_options):
         "linestyle": style.line,
         "marker": style.marker,
         "markevery": max(1, len(x) // 8),
-        "markeredgecolor": "white",
-        "markeredgewidth": 0.8,
+        # A marker without a face, such as a cross, is nothing but its edge.
+        **({"markeredgecolor": "white", "markeredgewidth": 0.8} if MarkerStyle(style.marker).is_filled() else {}),
         "label": style.name if label is None else label,
         "gid": core,
         "zorder": 3,

@@ -59,6 +59,7 @@ CORE_STYLES = {
     "reflections": CoreStyle("reflections", HYBRID_BLACK, "x", (0, (1, 1.5))),
     "attention": CoreStyle("attention", ATTENTION_PINK, "*", (0, (4, 1.2))),
     "hybrid": CoreStyle("hybrid", HYBRID_BLACK, "P", (0, (7, 1.5, 1.5, 1.5))),
+    "linear_attention+attention": CoreStyle("linear attention + attention", HYBRID_BLACK, "X", (0, (1.5, 1.5))),
 }
 
 # One sequential map from white and one diverging map centred at zero, in hues that no core owns alone.
@@ -103,7 +104,8 @@ def on_both(color) -> str:
 def style_of(core: str) -> CoreStyle:
     """The style of a core, by its name ("relational_memory"), its class ("RelationalMemory") or display name ("RMC").
 
-    Several names in one, as in "min_gru+attention", are a hybrid. Raises ValueError, with the nearest names,
+    Several names in one, as in "min_gru+attention", are a hybrid; one that is compared with others has a style of its
+    own. Raises ValueError, with the nearest names,
     for a name that no style was set for.
     """
     wanted = core.replace("_", "").lower()
