@@ -509,6 +509,22 @@ def test_a_reason_says_how_unequal_the_compared_models_are(number):
     assert "15,608 to 20,424 parameters" in settle(find(number), loader(records)).reason
 
 
+@pytest.mark.parametrize(
+    ("records", "words"),
+    [
+        (istree(0.5, 0.7, 1.0, 1.0, 1.0), None),
+        (istree(0.7, 0.8, 1.0, 1.0, 1.0), "the direct answer is not near 0.5"),
+        (istree(0.5, 0.5, 1.0, 1.0, 1.0), "thinking aloud is not ahead of it"),
+        (istree(0.5, 0.7, 0.7, 0.7, 0.7), "attention is not ahead of thinking aloud"),
+        (istree(0.5, 0.7, 0.6, 1.0, 1.0), "searches do not come near attention"),
+        (istree(0.5, 0.7, 1.0, 0.6, 1.0), "one attention layer does not come near attention"),
+    ],
+)
+def test_claim_7_says_which_of_its_parts_fails(records, words):
+    _, _, fails = settle(find("7"), loader(records)).reason.partition(" What fails: ")
+    assert fails == (f"{words}." if words else "")
+
+
 def test_claim_15_says_which_tasks_it_rests_on_and_where_the_network_is_ahead():
     words = settle(find("15")).reason
     for task in recorded.load("gate_networks", "cpu")["settings"]["tasks"]:

@@ -150,13 +150,20 @@ def retrieval_closes_the_gap(evidence: Evidence) -> Ruling:
     )
     gap = ahead(goal, thinking)
     closed = [mean(scores) >= mean(goal) - TIE for scores in (searching, mixed)]
-    helps = max(direct) < 0.5 + NEAR_CHANCE and ahead(thinking, direct)
-    verdict = HELD if gap and helps and all(closed) else PARTLY if gap and any(closed) else FAILED
+    parts = {
+        "the direct answer is not near 0.5": max(direct) < 0.5 + NEAR_CHANCE,
+        "thinking aloud is not ahead of it": ahead(thinking, direct),
+        "attention is not ahead of thinking aloud": gap,
+        "searches do not come near attention": closed[0],
+        "one attention layer does not come near attention": closed[1],
+    }
+    verdict = HELD if all(parts.values()) else PARTLY if gap and any(closed) else FAILED
+    lacking = "; ".join(words for words, holds in parts.items() if not holds)
     return Ruling(
         verdict,
         f"With {nodes} nodes the recurrent model is at {shown(direct)} directly, {shown(thinking)} thinking aloud and "
         f"{shown(searching)} with searches; with one attention layer it thinks aloud at {shown(mixed)}, and attention "
-        f"alone, which it is to reach, at {shown(goal)}.",
+        f"alone, which it is to reach, at {shown(goal)}." + (f" What fails: {lacking}." if lacking else ""),
     )
 
 
