@@ -152,8 +152,8 @@ def retrieval_closes_the_gap(evidence: Evidence) -> Ruling:
     closed = [mean(scores) >= mean(goal) - TIE for scores in (searching, mixed)]
     parts = {
         "the direct answer is not near 0.5": max(direct) < 0.5 + NEAR_CHANCE,
-        "thinking aloud is not ahead of it": ahead(thinking, direct),
-        "attention is not ahead of thinking aloud": gap,
+        "not every seed that thinks aloud is above every direct one": ahead(thinking, direct),
+        "attention is not ahead of the recurrent model": gap,
         "searches do not come near attention": closed[0],
         "one attention layer does not come near attention": closed[1],
     }
