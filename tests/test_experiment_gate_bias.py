@@ -26,3 +26,8 @@ def test_contestants_differ_in_their_bias_alone():
 def test_a_bias_given_twice_is_refused():
     with pytest.raises(ValueError, match="keep_biases holds a value twice"):
         replace(GateBiasExperiment.from_preset("smoke"), keep_biases=(1.0, 1.0))
+
+
+def test_biases_that_agree_in_six_digits_are_two_contestants():
+    experiment = replace(GateBiasExperiment.from_preset("smoke"), keep_biases=(4.0, 4.0000001))
+    assert list(experiment.contestants()) == ["keep bias 4", "keep bias 4.0000001"]

@@ -320,6 +320,14 @@ def test_folders_are_named_after_points_as_far_as_names_go(point, name):
     assert re.fullmatch(name.replace("+", r"\+"), folder_name(title(point)))
 
 
+def test_names_of_numbers_that_agree_in_six_digits_differ():
+    rates = (1e-3, 1.0000001e-3, 1e-4)
+    experiment = replace(SMOKE, learning_rates=rates, seeds=(0,), cores=("lstm",))
+    names = [run.name for run in experiment.runs()]
+    assert names == ["lstm-lr0.001-seed0", "lstm-lr0.0010000001-seed0", "lstm-lr0.0001-seed0"]
+    assert [title({"rate": rate}) for rate in rates] == ["rate=0.001", "rate=0.0010000001", "rate=0.0001"]
+
+
 def test_a_killed_worker_costs_one_run_a_second_start_and_the_others_nothing(tmp_path, whole):
     graves = tmp_path / "graves"
     graves.mkdir()

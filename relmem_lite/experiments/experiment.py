@@ -47,7 +47,7 @@ class Run(NamedTuple):
     def name(self) -> str:
         """The run's folder."""
         contestant = self.contestant.replace(", ", "-").replace(" ", "")
-        return f"{contestant}-lr{self.learning_rate:g}-seed{self.seed}"
+        return f"{contestant}-lr{in_words(self.learning_rate)}-seed{self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +208,12 @@ class Experiment(TrainingBudget):
             | {"chance": task.chance, "shortcut": task.shortcut}
             for task in tasks
         ]
+
+
+def in_words(number: float) -> str:
+    """Return a number as a name may hold it: in six digits, or in as many as tell it from its neighbours."""
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 def one_axis(names: Iterable[str]) -> dict[str, dict]:

@@ -8,7 +8,7 @@ import torch
 
 from relmem_lite.core import positive_int
 from relmem_lite.cores import MinGRU
-from relmem_lite.experiments.experiment import MINUTES, SECONDS, Experiment, some
+from relmem_lite.experiments.experiment import MINUTES, SECONDS, Experiment, in_words, some
 from relmem_lite.models import SequenceModel, stacked_model
 from relmem_lite.tasks import Copying
 
@@ -65,7 +65,7 @@ class GateBiasExperiment(Experiment):
         positive_int("parameters", self.parameters)
 
     def contestants(self) -> dict[str, dict]:
-        return {f"keep bias {bias:g}": {"keep_bias": bias} for bias in self.keep_biases}
+        return {f"keep bias {in_words(bias)}": {"keep_bias": bias} for bias in self.keep_biases}
 
     def task(self, **point) -> Copying:
         return Copying(self.num_items, self.vocab_size, self.num_distractors)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 
 from relmem_lite.core import nearest, positive_int
-from relmem_lite.experiments.experiment import Experiment, Run, best_learning_rate, number_of_workers, some
+from relmem_lite.experiments.experiment import Experiment, Run, best_learning_rate, in_words, number_of_workers, some
 from relmem_lite.experiments.workers import Job, LocalWorkers, WorkerKilledError, Workers, finish, visible_gpus
 from relmem_lite.models import num_parameters
 from relmem_lite.tasks import Task
@@ -175,7 +175,7 @@ def folder_name(point_title: str) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return "+".join(map(_shown, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return in_words(value) if isinstance(value, float) else str(value)
 
 
 def run_sweep(
