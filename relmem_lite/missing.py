@@ -12,7 +12,7 @@ import torch
 
 from relmem_lite import recorded
 from relmem_lite.bench import BENCHMARKS
-from relmem_lite.core import nearest
+from relmem_lite.core import nearest, positive_int
 from relmem_lite.experiments import EXPERIMENTS, SWEEPS, Experiment, run_sweep
 from relmem_lite.experiments.sweep import Sweep
 from relmem_lite.experiments.workers import Job, LocalWorkers, OutOfTimeError, finish
@@ -155,7 +155,9 @@ def record_missing(
     Raises:
         NotMissingError: a name that is recorded already, or that there is not, with the nearest; or a benchmark of
             another device than this machine's.
+        TypeError, ValueError: a number of workers that is not a whole number of at least 1.
     """
+    positive_int("workers", workers)
     started, left, names = time.monotonic(), missing(preset), tuple(dict.fromkeys(names))
     here = "gpu" if torch.cuda.is_available() else "cpu"
     for name in names:

@@ -161,3 +161,10 @@ def test_the_command_for_a_record_that_lacks_runs_goes_on_with_it(monkeypatch):
 def test_what_is_recorded_already_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="no missing cpu record 'bench_scan'"):
         record_missing("cpu", tmp_path, ["bench_scan"])
+
+
+@pytest.mark.parametrize(("workers", "error"), [(0, ValueError), (1.5, TypeError)])
+def test_a_number_of_workers_that_is_none_is_refused_by_name(workers, error, tmp_path):
+    with pytest.raises(error, match=r"workers must be (at least 1|a whole number)"):
+        record_missing("cpu", tmp_path, budget=1e-6, workers=workers)
+    assert list(tmp_path.iterdir()) == []
