@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, embedding, linear, log_softmax
 
 from relmem_lite.core import Core, State, positive_int, true_somewhere
 from relmem_lite.cores import find_core
-from relmem_lite.models import Stack
+from relmem_lite.models import Stack, check_marked
 from relmem_lite.tasks import Batch
 
 SHRINK = 4
@@ -202,12 +202,17 @@ class LanguageModel(nn.Module):
         return self._log_probabilities(outputs if mask is None else outputs[mask]), state
 
     def loss(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """Return the mean loss over a batch's marked steps, in nats, and the core's state."""
+        """Return the mean loss over a batch's marked steps, in nats, and the core's state.
+
+        Raises:
+            ValueError: no step is marked, where that is to be seen for little; elsewhere the loss is NaN.
+        """
+        check_marked(batch.mask)
         outputs, state = self.core(self.dropout(self.encoder(batch.inputs)), state)
         hidden = self.output_dropout(self.project(outputs)).flatten(0, 1)
-        losses = self.softmax.losses(hidden, batch.targets.flatten().contiguous(), self._words)
         # A product with the mask, not a selection by it: nearly all steps are asked for, and a selection copies them.
         mask = batch.mask.flatten()
+        losses = self.softmax.losses(hidden, batch.targets.flatten().masked_fill(~mask, 0), self._words)
         return (losses * mask).sum() / mask.sum(), state
 
     def step(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, cross_entropy
 
-from relmem_lite.core import Core, Shape, State, positive_int
+from relmem_lite.core import Core, Shape, State, positive_int, true_somewhere
 from relmem_lite.cores import find_core
 from relmem_lite.tasks import Batch, Task
 
@@ -86,7 +86,12 @@ class SequenceModel(nn.Module):
         return self.head(output), state
 
     def loss(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
-        """Return the mean cross-entropy over a batch's marked steps, in nats, and the core's state."""
+        """Return the mean cross-entropy over a batch's marked steps, in nats, and the core's state.
+
+        Raises:
+            ValueError: no step is marked, where that is to be seen for little; elsewhere the loss is NaN.
+        """
+        check_marked(batch.mask)
         if batch.mask.device.type == "cpu":
             logits, state = self(batch.inputs, state, batch.mask)
             return cross_entropy(logits, batch.targets[batch.mask]), state
@@ -99,6 +104,19 @@ class SequenceModel(nn.Module):
         losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         mask = batch.mask.flatten()
         return (losses * mask).sum() / mask.sum(), state
+
+
+def check_marked(mask: Tensor) -> None:
+    """Refuse a mask that marks no step, for a mean over none is NaN; on an accelerator it is not looked at.
+
+    Raises:
+        ValueError: no step is marked.
+    """
+    if true_somewhere(~mask.any()):
+        raise ValueError(
+            f"A batch marks none of its steps: its mask, {tuple(mask.shape)}, is false everywhere, and nothing is left "
+            "to learn from. Look at what the task draws."
+        )
 
 
 class CausalConvolution(Core):

@@ -163,6 +163,11 @@ def test_a_mask_asks_for_some_steps_only():
     assert torch.allclose(scores, model(drawn.inputs)[0][mask], atol=1e-6)
     loss, _ = model.loss(drawn._replace(mask=mask))
     assert loss.item() == pytest.approx(-scores.gather(1, drawn.targets[mask][:, None]).mean().item(), rel=1e-5)
+    # What is not asked for has no target, and the place of one may hold any number.
+    elsewhere = drawn.targets.masked_fill(~mask, -1)
+    assert torch.equal(model.loss(drawn._replace(targets=elsewhere, mask=mask))[0], loss)
+    with pytest.raises(ValueError, match="marks none of its steps"):
+        model.loss(drawn._replace(mask=torch.zeros_like(mask)))
 
 
 def test_dropout_is_on_the_embedding_and_on_what_is_compared_with_words():

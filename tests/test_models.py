@@ -27,6 +27,12 @@ def test_a_mask_gives_the_marked_rows_of_the_whole_answer():
     assert torch.equal(state.cell, same_state.cell)
 
 
+def test_a_batch_that_marks_no_step_has_no_loss():
+    model, drawn = SequenceModel(LSTM(Comparison(2).input_size, 4), 2), Comparison(2).sample(3, torch.Generator())
+    with pytest.raises(ValueError, match=r"marks none of its steps: its mask, \(3, \d+\), is false everywhere"):
+        model.loss(drawn._replace(mask=torch.zeros_like(drawn.mask)))
+
+
 def test_a_model_carries_its_cores_state():
     torch.manual_seed(0)
     model = SequenceModel(GRU(3, 4), 5)

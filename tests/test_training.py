@@ -292,6 +292,19 @@ def test_nan_stops_the_run_with_step_learning_rate_and_advice(poison, tmp_path, 
     assert [path.name for path in tmp_path.glob("checkpoints/*")] == ["step-000000004.safetensors"]
 
 
+@pytest.mark.parametrize("device", ["cpu", "where a look costs time"])
+def test_a_batch_that_marks_no_step_is_not_taken_for_a_learning_rate_too_large(device, monkeypatch):
+    def unmarked(self, batch_size, generator, step, steps):
+        drawn = self.sample(batch_size, generator)
+        return drawn._replace(mask=drawn.mask & (step < 2))
+
+    monkeypatch.setattr(Comparison, "training_batch", unmarked)
+    if device != "cpu":
+        monkeypatch.setattr(SequenceModel, "loss", SequenceModel._loss_of_all)
+    with pytest.raises(ValueError, match="A batch marks none of its steps"):
+        small_train()
+
+
 def test_early_stop_on_a_score_and_on_patience(monkeypatch):
     scores = iter([0.5, 0.6, 0.7, 0.7, 0.9, 0.95])
     monkeypatch.setattr(loop, "evaluate", lambda *_: {"accuracy": next(scores)})

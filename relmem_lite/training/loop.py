@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from relmem_lite.core import Core, State
-from relmem_lite.models import SequenceModel, num_parameters
+from relmem_lite.models import SequenceModel, check_marked, num_parameters
 from relmem_lite.tasks import Batch, Task
 from relmem_lite.training.checkpoint import Progress, difference, load_latest, save_checkpoint
 from relmem_lite.training.graphed import GraphedStep
@@ -257,7 +257,7 @@ def _training_step(
     reported = fabric.all_reduce(loss.detach().float()).item()
     # In 16-mixed a gradient that overflows is normal: the scaler skips the step.
     if not math.isfinite(reported) or (settings.precision != "16-mixed" and not norm.isfinite()):
-        raise TrainingDivergedError(_divergence(reported, float(norm), step, settings))
+        raise _diverged(batch, reported, float(norm), step, settings)
     optimizer.step()
     return reported, model.core.carry_over(state)
 
@@ -285,7 +285,7 @@ def _graphed_step(graphed: GraphedStep, batch: Batch, settings: TrainingSettings
     torch.manual_seed(_seed(NOISE, settings.seed, step, 0))
     loss, norm = graphed(batch).tolist()
     if not math.isfinite(loss) or not math.isfinite(norm):
-        raise TrainingDivergedError(_divergence(loss, norm, step, settings))
+        raise _diverged(batch, loss, norm, step, settings)
     return loss
 
 
@@ -414,8 +414,10 @@ def _stopped(done: Progress, settings: TrainingSettings, task: Task) -> str | No
     return None
 
 
-def _divergence(loss: float, norm: float, step: int, settings: TrainingSettings) -> str:
-    return (
+def _diverged(batch: Batch, loss: float, norm: float, step: int, settings: TrainingSettings) -> TrainingDivergedError:
+    # Where a look at every batch would cost time, one without an answer to learn shows only now.
+    check_marked(batch.mask.cpu())
+    return TrainingDivergedError(
         f"The loss is {loss} at step {step}, the gradient's norm {norm}, with learning rate "
         f"{settings.learning_rate:g} and clip {settings.clip}. "
         f"Try a learning rate of {settings.learning_rate / 3:.1g}, or a smaller clip; with 16-bit precision, 32-true."
