@@ -445,6 +445,7 @@ def _generate(arguments: list[str]) -> None:
     run, prompt, options = tyro.cli(read, prog="relmem generate", args=arguments)
     from relmem_lite.experiments import load_language_model
     from relmem_lite.text_generation import generate_text
+    from relmem_lite.training import CheckpointError
 
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: _say(f"relmem: {message}")
@@ -459,6 +460,8 @@ def _generate(arguments: list[str]) -> None:
             print(piece, end="", flush=True)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Stopped.") from None
+    except ValueError as error:
+        raise CheckpointError(f"{run}: {error}") from error
     print()
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Generator, Tensor, nn
 
-from relmem_lite.core import Core, State, positive_int, true_somewhere
+from relmem_lite.core import Core, State, positive_int
 
 Writer = Callable[[Tensor], Tensor]
 """Somebody who writes next to the model: tokens so far (B, T) to the next ones (B,), -1 where the model chooses."""
@@ -49,7 +49,8 @@ def generate(
     Raises:
         TypeError, ValueError: a model whose answers are not tokens; a prompt that is empty, has tokens that the model
             has not, or goes, with what is to be written, past the positions that the core has; a setting that makes
-            no sense. All of that before anything is computed; and a writer that returns something else than tokens.
+            no sense. All of that before anything is computed; and a writer that returns something else than tokens, or
+            a model whose scores are NaN or infinite.
     """
     num_tokens = _num_tokens(model)
     device = next(model.parameters()).device
@@ -105,11 +106,6 @@ def _next_tokens(
 ) -> Tensor:
     if not len(tokens):
         return tokens[:, 0]
-    # Minus infinity rules a token out; NaN is below nothing.
-    if true_somewhere(~(logits < torch.inf)):
-        raise ValueError(
-            f"The model's scores after {tokens.shape[1]} tokens are NaN or infinite: did its training diverge?"
-        )
     temperature, top_k, generator = choice
     if writer is None:
         return choose(logits, temperature, top_k, generator)
@@ -140,7 +136,12 @@ def choose(logits: Tensor, temperature: float, top_k: int | None, generator: Gen
         temperature: 0 for the likeliest token; otherwise what logits are divided by before one is drawn.
         top_k: draw among so many of the likeliest; None for all.
         generator: what is drawn with; None for torch's own.
+
+    Raises:
+        ValueError: scores that are NaN or infinite; minus infinity rules a token out, but not all of them.
     """
+    if not logits.amax(-1).isfinite().all():  # NaN is the largest
+        raise ValueError("The model's scores for the next token are NaN or infinite: did its training diverge?")
     if temperature == 0:
         return logits.argmax(-1)
     device = logits.device

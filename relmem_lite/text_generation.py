@@ -41,7 +41,8 @@ def generate_text(
 
     Raises:
         ValueError, TypeError: a prompt that is empty or has words that the vocabulary lacks, more tokens than the core
-            has positions for, or a setting that makes no sense; at once, before anything is written.
+            has positions for, or a setting that makes no sense; at once, before anything is written. And, on the way,
+            scores that are NaN or infinite.
     """
     positive_int("tokens", tokens)
     check_choice(temperature, top_k)

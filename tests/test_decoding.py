@@ -392,12 +392,12 @@ def test_a_step_reads_features_where_the_model_does():
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("score", [torch.nan, torch.inf])
+@pytest.mark.parametrize("score", [torch.nan, torch.inf, -torch.inf])
 def test_scores_that_are_nan_or_infinite_are_not_taken_for_the_first_token(score, temperature):
     model = gru_model()
     with torch.no_grad():
         model.head[-1].bias.fill_(score)
-    with pytest.raises(ValueError, match="scores after 3 tokens are NaN or infinite"):
+    with pytest.raises(ValueError, match="scores for the next token are NaN or infinite"):
         generate(model, prompts_of(2, 3), max_tokens=2, temperature=temperature)
 
 

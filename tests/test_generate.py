@@ -284,6 +284,22 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_it_used(run, capsys)
         load_language_model(run)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_scores_that_are_no_numbers_are_not_taken_for_the_first_token(temperature, run, capsys, monkeypatch):
+    step = LanguageModel.step
+
+    def diverged(self, tokens, state):
+        scores, state = step(self, tokens, state)
+        return scores * torch.nan, state
+
+    monkeypatch.setattr(LanguageModel, "step", diverged)
+    with pytest.raises(ValueError, match="scores for the next token are NaN"):
+        text(temperature=temperature)
+    status, out, err = printed(capsys, run, "--prompt", "the", "--temperature", temperature)
+    assert (status, out) == (1, "the")
+    assert err.startswith(f"relmem: {run}: The model's scores for the next token are NaN or infinite")
+
+
 def test_another_models_checkpoint_is_refused(run, trained, capsys):
     shutil.rmtree(run / "checkpoints")
     shutil.copytree(trained / "min_gru+min_gru-lr0.01-seed0" / "checkpoints", run / "checkpoints")
