@@ -188,7 +188,7 @@ CLAIMS: tuple[Claim, ...] = (
         "8f",
         ("L",),
         "One slot is the worst case for speed.",
-        "768 numbers in one slot or in four, forward and backward, 35 steps.",
+        "768 numbers with four heads, in one slot or in four, forward and backward, 35 steps.",
         "Held if one slot takes longer, both as the paper writes the memory and in this book's form; partly in one.",
         rules.one_slot_is_slowest,
         (5,),
