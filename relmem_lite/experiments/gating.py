@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from relmem_lite.cores import LSTM, RelationalMemory
+from relmem_lite.cores import RelationalMemory
 from relmem_lite.experiments.experiment import Experiment, one_axis, some
+from relmem_lite.experiments.towers import core_named
 from relmem_lite.models import SequenceModel, match_parameters
 from relmem_lite.tasks import Copying
 
@@ -102,8 +103,7 @@ class GatingExperiment(Experiment):
             )
 
         def lstm(hidden_size: int) -> SequenceModel:
-            # The relational memory's forget gate starts open by a bias of 1; the LSTM gets the same start.
-            return SequenceModel(LSTM(task.input_size, hidden_size, forget_bias=1.0), task.output_size, self.head_sizes)
+            return SequenceModel(core_named("lstm", task.input_size, hidden_size), task.output_size, self.head_sizes)
 
         options = VARIANTS[core]
         if options is None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from relmem_lite.core import Core, positive_int
-from relmem_lite.cores import RelationalMemory, find_core
+from relmem_lite.cores import RelationalMemory
 from relmem_lite.experiments.experiment import Experiment, Run, is_first_process, one_axis
-from relmem_lite.experiments.towers import check_towers
+from relmem_lite.experiments.towers import check_towers, core_named
 from relmem_lite.experiments.trained_language_model import describe_language_model
 from relmem_lite.language_model import LanguageModel, share
 from relmem_lite.models import Stack, match_parameters
@@ -192,9 +192,7 @@ class LanguageModelExperiment(Experiment):
 
     def _core(self, name: str, input_size: int, width: int) -> Core:
         if name != "relational_memory":
-            # The relational memory's forget gate starts open by a bias of 1; the LSTM gets the same start.
-            options = {"forget_bias": 1.0} if name == "lstm" else {}
-            return find_core(name).of_width(input_size, width, **options)
+            return core_named(name, input_size, width)
         return RelationalMemory(
             input_size,
             num_slots=self.num_slots,

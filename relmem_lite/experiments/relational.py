@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from torch import nn
 
 from relmem_lite.core import Core
-from relmem_lite.cores import CORES, RelationalMemory, find_core
+from relmem_lite.cores import CORES, RelationalMemory
 from relmem_lite.experiments.experiment import Experiment, some
+from relmem_lite.experiments.towers import core_named
 from relmem_lite.models import SequenceModel, match_parameters
 from relmem_lite.tasks import Task
 
@@ -43,11 +44,8 @@ class RelationalExperiment(Experiment):
 
         if core == "relational_memory":
             return relational_memory()
-        # The relational memory's forget gate starts open by a bias of 1; the LSTM gets the same start.
-        options = {"forget_bias": 1.0} if core == "lstm" else {}
         return match_parameters(
-            lambda width: around(find_core(core).of_width(self.core_inputs(task), width, **options)),
-            relational_memory(),
+            lambda width: around(core_named(core, self.core_inputs(task), width)), relational_memory()
         )
 
     def core_inputs(self, task: Task) -> int:

@@ -1,10 +1,19 @@
-"""Towers: stacks of cores that an experiment compares by name, such as "lstm" or "min_gru+attention"."""
+"""Cores that an experiment compares by name, and towers of them, such as "lstm" or "min_gru+attention"."""
 
 from relmem_lite.core import Core
-from relmem_lite.cores import CORES, LSTM
+from relmem_lite.cores import CORES, find_core
 from relmem_lite.experiments.experiment import some
 from relmem_lite.models import SequenceModel, stacked_model
 from relmem_lite.tasks import Task
+
+
+def core_named(name: str, input_size: int, width: int) -> Core:
+    """Return a core of a width as experiments compare it: an LSTM with its forget gate open, by a bias of 1.
+
+    So starts the relational memory's.
+    """
+    options = {"forget_bias": 1.0} if name == "lstm" else {}
+    return find_core(name).of_width(input_size, width, **options)
 
 
 def check_towers(setting: str, names: tuple[str, ...]) -> None:
@@ -30,5 +39,4 @@ def tower_model(name: str, depth: int, task: Task, parameters: int) -> SequenceM
 
 
 def _open_lstm(width: int) -> Core:
-    # As the forget gate of the relational memory starts.
-    return LSTM(width, width, forget_bias=1.0)
+    return core_named("lstm", width, width)
