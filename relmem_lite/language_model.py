@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy, embedding, linear, log_softmax
 
 from relmem_lite.core import Core, State, positive_int, true_somewhere
 from relmem_lite.cores import find_core
-from relmem_lite.models import Stack, check_marked
+from relmem_lite.models import Stack, check_marked, marked
 from relmem_lite.tasks import Batch
 
 SHRINK = 4
@@ -57,11 +57,7 @@ class WordVectors(nn.Module):
         Raises:
             ValueError: a number that is no word's.
         """
-        if true_somewhere((tokens < 0) | (tokens >= self.vocab_size)):
-            raise ValueError(
-                f"Tokens must lie between 0 and {self.vocab_size - 1}, got {int(tokens.min())} to "
-                f"{int(tokens.max())}: are they another vocabulary's?"
-            )
+        self.check(tokens)
         if not self.maps:
             return embedding(tokens, self.tables[0])
         flat = tokens.reshape(-1)
@@ -74,6 +70,18 @@ class WordVectors(nn.Module):
                 vectors = part.new_zeros(len(flat), self.size)
             vectors = vectors.index_copy(0, rows, part)
         return vectors.view(*tokens.shape, self.size)
+
+    def check(self, tokens: Tensor) -> None:
+        """Refuse numbers that are no word's, where a look at them is to be had for little.
+
+        Raises:
+            ValueError: there is one.
+        """
+        if true_somewhere((tokens < 0) | (tokens >= self.vocab_size)):
+            raise ValueError(
+                f"Tokens must lie between 0 and {self.vocab_size - 1}, got {int(tokens.min())} to "
+                f"{int(tokens.max())}: are they another vocabulary's?"
+            )
 
     def compare(self, hidden: Tensor, cluster: int) -> Tensor:
         """Return the products of outputs (..., D) with the vectors of each of a cluster's words."""
@@ -113,7 +121,12 @@ class AdaptiveSoftmax(nn.Module):
         return torch.cat(parts, dim=-1)
 
     def losses(self, hidden: Tensor, targets: Tensor, words: WordVectors) -> Tensor:
-        """Return -log P(target) of each output, (N, D) and (N,) to (N,), without computing every word's."""
+        """Return -log P(target) of each output, (N, D) and (N,) to (N,), without computing every word's.
+
+        Raises:
+            ValueError: a target that is no word's.
+        """
+        words.check(targets)
         head, edges = self._head(hidden, words), words.edges
         if len(edges) == 2:
             return cross_entropy(head, targets, reduction="none")
@@ -197,9 +210,12 @@ class LanguageModel(nn.Module):
 
         Returns:
             log-probabilities, (B, T, C), or (N, C) for the N marked steps in row order; and the core's state.
+
+        Raises:
+            ValueError: a number that is no word's; a mask that is not bool, or not (B, T).
         """
         outputs, state = self.core(self.dropout(self.encoder(inputs)), state)
-        return self._log_probabilities(outputs if mask is None else outputs[mask]), state
+        return self._log_probabilities(outputs if mask is None else marked(outputs, mask)), state
 
     def loss(self, batch: Batch, state: State | None = None) -> tuple[Tensor, State]:
         """Return the mean loss over a batch's marked steps, in nats, and the core's state.

@@ -24,7 +24,7 @@ class SequenceModel(nn.Module):
             `num_tokens` says how many there are.
 
     Raises:
-        TypeError, ValueError: a size that is not a whole number of at least 1.
+        TypeError, ValueError: no core, or a size that is not a whole number of at least 1.
     """
 
     def __init__(
@@ -35,6 +35,10 @@ class SequenceModel(nn.Module):
         encoder: nn.Module | None = None,
     ):
         super().__init__()
+        if not isinstance(core, Core):
+            raise TypeError(
+                f"SequenceModel expected a core, got {core!r}. Names are for a Stack: Stack(['min_gru'], width)."
+            )
         self.output_size = positive_int("output_size", output_size)
         self.encoder = nn.Identity() if encoder is None else encoder
         self.core = core
@@ -76,9 +80,12 @@ class SequenceModel(nn.Module):
 
         Returns:
             logits, (B, T, C), or (N, C) for the N marked steps in row order; and the core's state.
+
+        Raises:
+            ValueError: a mask that is not bool, or not (B, T).
         """
         outputs, state = self.core(self.encoder(inputs), state)
-        return self.head(outputs if mask is None else outputs[mask]), state
+        return self.head(outputs if mask is None else marked(outputs, mask)), state
 
     def step(self, inputs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Take one step: inputs (B, input_size), or tokens (B,), to logits (B, C), and the core's state."""
@@ -104,6 +111,20 @@ class SequenceModel(nn.Module):
         losses = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
         mask = batch.mask.flatten()
         return (losses * mask).sum() / mask.sum(), state
+
+
+def marked(outputs: Tensor, mask: Tensor) -> Tensor:
+    """Return the outputs, (B, T, D), of the N marked steps in row order, (N, D).
+
+    Raises:
+        ValueError: the mask is not bool, or not (B, T): torch would take it for numbers of rows, or for whole rows.
+    """
+    if mask.dtype != torch.bool or mask.shape != outputs.shape[:2]:
+        raise ValueError(
+            f"A mask must be torch.bool of shape {tuple(outputs.shape[:2])}, true where an answer is asked for, got "
+            f"{mask.dtype} of shape {tuple(mask.shape)}: try mask.bool()."
+        )
+    return outputs[mask]
 
 
 def check_marked(mask: Tensor) -> None:
@@ -330,9 +351,10 @@ def match_parameters(build: Callable[[int], nn.Module], target: nn.Module | int)
         target: the model to match, or its number of parameters.
 
     Raises:
-        ValueError: even at width 1 the model is more than twice as large as the target.
+        TypeError, ValueError: a target that is no number of parameters; even at width 1 the model is more than twice
+            as large, or no width makes it as large.
     """
-    wanted = target if isinstance(target, int) else num_parameters(target)
+    wanted = num_parameters(target) if isinstance(target, nn.Module) else positive_int("target", target)
 
     def size(width: int) -> int:
         with torch.device("meta"):
@@ -340,6 +362,11 @@ def match_parameters(build: Callable[[int], nn.Module], target: nn.Module | int)
 
     upper = 1
     while size(upper) < wanted:
+        if upper > wanted:
+            raise ValueError(
+                f"A model of width {upper:,} has {size(upper):,} parameters, and {wanted:,} are asked for: does what "
+                "builds it make use of the width?"
+            )
         upper *= 2
     wide = bisect.bisect_left(range(1, upper + 1), wanted, key=size) + 1
     width = min({max(wide - 1, 1), wide}, key=lambda width: abs(size(width) - wanted))

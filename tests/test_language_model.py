@@ -217,6 +217,10 @@ def test_what_does_not_fit_is_refused_by_name(options, says):
 def test_another_vocabularys_tokens_are_refused(token, options):
     with pytest.raises(ValueError, match=f"between 0 and 49, got .*{token}.*another vocabulary"):
         language_model(**options)(torch.tensor([[3, token]]))
+    drawn = batch()
+    drawn.targets[1, 2] = token
+    with pytest.raises(ValueError, match=f"between 0 and 49, got .*{token}.*another vocabulary"):
+        language_model(**options).loss(drawn)
 
 
 def test_learning_in_16_bits():

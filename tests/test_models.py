@@ -3,6 +3,7 @@ import torch
 
 from relmem_lite import GRU, LSTM, MinGRU, RelationalMemory, record
 from relmem_lite.cores import CORES
+from relmem_lite.language_model import LanguageModel
 from relmem_lite.models import (
     Block,
     CausalConvolution,
@@ -25,6 +26,28 @@ def test_a_mask_gives_the_marked_rows_of_the_whole_answer():
     assert whole.shape == (2, 4, 5)
     torch.testing.assert_close(marked, whole[mask], rtol=1e-12, atol=1e-12)
     assert torch.equal(state.cell, same_state.cell)
+
+
+@pytest.mark.parametrize(
+    ("mask", "says"),
+    [
+        (torch.ones(2, 4, dtype=torch.int64), r"torch.bool of shape \(2, 4\).* got torch.int64 of shape \(2, 4\)"),
+        (torch.ones(2, dtype=torch.bool), r"torch.bool of shape \(2, 4\).* got torch.bool of shape \(2,\)"),
+        (torch.ones(2, 5, dtype=torch.bool), r"torch.bool of shape \(2, 4\).* got torch.bool of shape \(2, 5\)"),
+    ],
+)
+def test_a_mask_of_another_kind_is_refused(mask, says):
+    """torch takes whole numbers for rows, and a mask of whole sequences for one of steps."""
+    with pytest.raises(ValueError, match=says):
+        SequenceModel(LSTM(3, 4), 5)(torch.zeros(2, 4, 3), mask=mask)
+    with pytest.raises(ValueError, match=says):
+        LanguageModel("lstm", 5, 4)(torch.zeros(2, 4, dtype=torch.int64), mask=mask)
+
+
+@pytest.mark.parametrize("core", ["lstm", torch.nn.LSTM(3, 4), None])
+def test_a_model_around_no_core_is_refused(core):
+    with pytest.raises(TypeError, match="SequenceModel expected a core, got"):
+        SequenceModel(core, 5)
 
 
 def test_a_batch_that_marks_no_step_has_no_loss():
@@ -69,6 +92,13 @@ def test_match_parameters_takes_the_nearer_of_two_widths():
 def test_a_target_that_is_too_small_is_refused():
     with pytest.raises(ValueError, match=r"smallest model has 300 parameters, the one to match has 100"):
         match_parameters(lambda width: torch.nn.Linear(300, width, bias=False), torch.nn.Linear(10, 10, bias=False))
+
+
+def test_a_target_that_no_width_reaches_is_refused():
+    with pytest.raises(ValueError, match=r"width 128 has 15 parameters, and 100 are asked for"):
+        match_parameters(lambda width: torch.nn.Linear(2, 5), 100)
+    with pytest.raises(TypeError, match="target must be a whole number"):
+        match_parameters(lambda width: torch.nn.Linear(2, width), 1e3)
 
 
 @pytest.mark.parametrize(("sizes", "message"), [((5, (0,)), "head_sizes must be at least 1"), ((0, ()), "output_size")])
