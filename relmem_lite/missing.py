@@ -96,7 +96,10 @@ class _Runs:
         """Whether the record is there, whole, and of these settings; how many ran at a time changes nothing."""
         if not self.record_file.exists():
             return False
-        there = json.loads(self.record_file.read_text())
+        try:
+            there = json.loads(self.record_file.read_text())
+        except ValueError:  # no JSON, or no text at all
+            return False
         experiment = self.what.base if isinstance(self.what, Sweep) else self.what
         settings = json.loads(json.dumps(asdict(experiment) | {"workers": 0}))
         if there.get("settings", {}) | {"workers": 0} != settings:

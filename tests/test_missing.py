@@ -117,8 +117,9 @@ def test_a_benchmark_of_another_device_is_refused_and_left_out_of_all_that_is_mi
     assert not (tmp_path / "bench_of_nothing_cpu.json").exists()
 
 
-def test_a_file_of_other_settings_is_no_record(small, tmp_path):
-    (tmp_path / "sorting_cpu.json").write_text('{"settings": {"steps": 1}}')
+@pytest.mark.parametrize("content", [b'{"settings": {"steps": 1}}', b'{"settings": {', b"\xff\xfe"])
+def test_a_file_of_other_settings_or_a_torn_one_is_no_record(content, small, tmp_path):
+    (tmp_path / "sorting_cpu.json").write_bytes(content)
     assert record_missing("cpu", tmp_path, ["sorting"], budget=1e-6, report=lambda line: None) == []
 
 
