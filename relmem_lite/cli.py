@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"relmem {version('relmem_lite')}")
             return 0
         if arguments[0] not in commands:
-            raise UsageError(nearest(arguments[0], list(commands), "command"))
+            raise UsageError(nearest(arguments[0], [*commands, "--version", "--help"], "command"))
         commands[arguments[0]](arguments[1:])
         sys.stdout.flush()
     except UsageError as error:
@@ -186,6 +186,8 @@ def _run(arguments: list[str]) -> None:
             raise UsageError("name an experiment.")
         return
     name, *arguments = arguments
+    if name.startswith("-"):
+        raise UsageError(f"name an experiment before {name}, as in relmem run nth_farthest --preset cpu.")
     try:
         experiment_class = find_experiment(name)
     except ValueError as error:

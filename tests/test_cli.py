@@ -52,6 +52,8 @@ def test_claims_prints_all_or_one_in_full(capsys):
     [
         ("lst", 2, "no command 'lst'. Did you mean 'list'?"),
         ("rum", 2, "no command 'rum'. Did you mean 'run'?"),
+        ("version", 2, "no command 'version'. Did you mean '--version'?"),
+        ("run --preset cpu", 2, "name an experiment before --preset"),
         ("data wikitxt", 2, "no corpus 'wikitxt'. Did you mean 'wikitext-2'?"),
         ("claims 31", 2, "no claim '31': they are numbered 1 to 30, and claim 8 has parts 8a to 8f"),
         ("claims 8g", 2, "no claim '8g'"),
