@@ -106,6 +106,14 @@ def from_zeros(inputs, h, gate, candidate):
     return right_min_gru(inputs, 0 * h, gate, candidate)
 
 
+def in_place(inputs, h, gate, candidate):
+    states = []
+    for x in inputs.unbind(1):
+        h += sigmoid(gate(x)) * (candidate(x) - h)
+        states.append(h)
+    return torch.stack(states, dim=1)
+
+
 def written_whole(inputs, h, gate, candidate):
     return run(1 - sigmoid(gate(inputs)), candidate(inputs), h)
 
@@ -142,6 +150,9 @@ def never_carried_on(inputs, h, gate, candidate):
         (without_sigmoid, "sigmoid is missing"),
         (from_zeros, "starts from zeros"),
         (lambda *given: right_min_gru(*given)[:, -1], "the last state alone"),
+        (lambda *given: (right_min_gru(*given), given[1]), "return them alone"),
+        (lambda *given: list(right_min_gru(*given).unbind(1)), "with torch.stack"),
+        (in_place, "changed in place"),
         (lambda *given: right_min_gru(*given).transpose(0, 1), "Time comes first"),
         (written_whole, "written whole"),
         (never_carried_on, "carry h on"),
@@ -201,6 +212,16 @@ class WithTanh(Right):
         return torch.lerp(previous, proposed.tanh(), mix)
 
 
+class GatesSeeTheState(Right):
+    def __init__(self, token_size, hidden_state_size):
+        super().__init__(token_size, hidden_state_size)
+        self.token_to_mix_factors = nn.Linear(token_size + hidden_state_size, hidden_state_size)
+
+    def forward(self, previous, token):
+        mix = sigmoid(self.token_to_mix_factors(torch.cat([token, previous], dim=-1)))
+        return torch.lerp(previous, self.token_to_proposal(token), mix)
+
+
 class Renamed(nn.Module):
     def __init__(self, token_size, hidden_state_size):
         super().__init__()
@@ -230,6 +251,7 @@ def test_mended_snippet_is_right_and_the_library_s():
         (StillKeeps, "still says how much is kept"),
         (NoSigmoid, "sigmoid is missing"),
         (WithTanh, "no tanh"),
+        (GatesSeeTheState, "they see the token alone"),
         (Renamed, "Leave the names"),
         (NotAModule, "should be an nn.Module"),
         (Right(2, 3), "Give the class itself"),
@@ -269,6 +291,7 @@ def test_weights_are_right_and_the_library_s():
         (lambda z: z, "later steps are missing"),
         (lambda z: right_weights(z).mean(1), "weights of its own"),
         (lambda z: z * (1 - z).prod(0), "over all steps"),
+        (lambda z: z * (1 - z).prod(0) / (1 - z), "over all other steps"),
         (lambda z: z * later((1 - z).T).T, "over the units"),
         (lambda z: right_weights(z).log(), "the logarithms of the weights"),
         (lambda z: z * torch.cat([1 - z[1:], torch.ones_like(z[:1])]), "Only the next step's"),
@@ -313,6 +336,10 @@ def right_share(forget, write):
 
 def by_division(forget, write):
     return sigmoid(forget) / (sigmoid(forget) + sigmoid(write))
+
+
+def test_share_is_right_in_numpy_too():
+    check("06.6-share", lambda f, i: right_share(f, i).numpy(), strict=True)
 
 
 @pytest.mark.parametrize(

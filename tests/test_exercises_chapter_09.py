@@ -3,6 +3,7 @@
 import cmath
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -78,6 +79,7 @@ def test_latch_is_right_and_tracks_the_state():
         (latch_of([0.9, 0.0, 0.0, -1.0], [0.0, 1.0, 0.0, 1.0]), "on becomes 0.9"),
         (lambda tokens: (-1.0, 1.0), "one number for each token"),
         (lambda tokens: tokens, "Return two tensors"),
+        (lambda tokens: ("keep", "write"), "yours are 'keep' and 'write'"),
         (lambda tokens: (tokens.cumsum(0) % 2.0, tokens * 0.0), "on the token alone"),
         (-1, "is a function"),
     ],
@@ -119,7 +121,7 @@ def turn(n, whole=2 * math.pi):
     return cmath.exp(1j * whole / n)
 
 
-@pytest.mark.parametrize("kind", [tuple, list, torch.tensor])
+@pytest.mark.parametrize("kind", [tuple, list, torch.tensor, np.array])
 def test_ring_is_right(kind):
     check("09.4-ring", kind([1, turn(7), turn(-7)]), strict=True)
 
@@ -141,6 +143,7 @@ def test_ring_is_right(kind):
         ((1, turn(7) ** 2, turn(-7) ** 2), "one seventh"),
         ((1, turn(7), turn(7)), "undo"),
         ((1, turn(7)), "three numbers"),
+        (torch.tensor(1.0), "three numbers"),
         ((1, "right", "left"), "one complex number"),
     ],
 )
@@ -159,6 +162,8 @@ def direction(sign=-1.0, scale=2**-0.5):
 
 def test_reflection_is_right():
     check("09.5-reflection", direction(), strict=True)
+    check("09.5-reflection", lambda i, j, n: direction()(i, j, n).numpy(), strict=True)
+    check("09.5-reflection", lambda i, j, n: direction()(i, j, n).tolist(), strict=True)
     k = direction()(0, 2, 3)
     torch.testing.assert_close((torch.eye(3) - 2 * torch.outer(k, k)) @ torch.arange(3.0), torch.tensor([2.0, 1, 0]))
 
@@ -169,6 +174,7 @@ def test_reflection_is_right():
         (direction(scale=1.0), "square root of 2"),
         (direction(scale=0.5), "not by 2"),
         (direction(scale=2**0.5), "do not multiply"),
+        (lambda i, j, n: direction(scale=n**-0.5)(i, j, n), "k has length 1, yours has 0.816"),
         (direction(sign=1.0), "to -e_j"),
         (direction(sign=1.0, scale=1.0), "to -e_j"),
         (lambda i, j, n: torch.eye(n)[i], "sign of one number"),
@@ -181,7 +187,15 @@ def test_reflection_names_the_mistake(answer, words):
     says("09.5-reflection", answer, words)
 
 
-@pytest.mark.parametrize("answer", [((1, 2, 3, 4, 0), (2, 4, 1, 0, 3)), [[1, 2, 3, 4, 0], [2, 0, 4, 1, 3]]])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ((1, 2, 3, 4, 0), (2, 4, 1, 0, 3)),
+        [[1, 2, 3, 4, 0], [2, 0, 4, 1, 3]],
+        torch.tensor([[1, 2, 3, 4, 0], [2, 0, 4, 1, 3]]),
+        [np.array([1, 2, 3, 4, 0]), np.array([2, 0, 4, 1, 3])],
+    ],
+)
 def test_and_from_shuffles_is_right(answer):
     check("09.6-and-from-shuffles", answer, strict=True)
 

@@ -274,9 +274,9 @@ def _short(value) -> str:
 
 
 def _is_numeric(value) -> bool:
-    if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
-        return False
-    return isinstance(value, bool | int | float | np.number | np.bool_ | np.ndarray | torch.Tensor)
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biuf"
+    return isinstance(value, bool | int | float | np.number | np.bool_ | torch.Tensor)
 
 
 def _compare_numbers(actual, expected, what, rtol, atol):
@@ -284,14 +284,18 @@ def _compare_numbers(actual, expected, what, rtol, atol):
         try:
             actual = torch.as_tensor(actual)
         except (TypeError, ValueError, RuntimeError):
-            return f"{what} is {describe(actual)} where {describe(expected)} was expected."
+            unjoined = isinstance(actual, list) and all(isinstance(value, torch.Tensor) for value in actual)
+            hint = ": put its tensors together, with torch.stack or torch.cat." if unjoined else "."
+            return f"{what} is {describe(actual)} where {describe(expected)} was expected{hint}"
     if not _is_numeric(actual):
         wanted = describe(expected) if getattr(expected, "shape", ()) else "a number"
         return f"{what} is {_short(actual)} where {wanted} was expected."
     if isinstance(actual, int) and _is_huge(actual):
         return f"{what} is {_number(actual)}, which is not right{_ratio(actual, 0)}."
     actual, expected = (torch.as_tensor(value).detach().cpu().to(torch.float64) for value in (actual, expected))
-    if expected.ndim == 0 and actual.numel() == 1:
+    if expected.ndim == 0:
+        if actual.numel() != 1:
+            return f"{what} is {actual.numel()} numbers where a single one was expected."
         actual = actual.reshape(())
     if actual.shape != expected.shape:
         hint = ""

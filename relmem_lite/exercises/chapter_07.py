@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 
 from relmem_lite.exercises import compare, describe, exercise, matches
@@ -12,6 +13,8 @@ from relmem_lite.scans import scan
 @exercise("07.1-join")
 def join(answer):
     """0.25 (0.5 h + 2) + 1 = 0.125 h + 1.5."""
+    if isinstance(answer, torch.Tensor | np.ndarray):
+        answer = answer.tolist()
     if not isinstance(answer, list | tuple) or len(answer) != 2:
         return f"Give the two numbers of the step as (a, b); this is {describe(answer)}."
     known = [
@@ -29,7 +32,7 @@ def join(answer):
     for wrong, sentence in known:
         if matches(answer[0], wrong[0]) and matches(answer[1], wrong[1]):
             return sentence
-    return compare(list(answer), [0.125, 1.5])
+    return compare(answer[0], 0.125, "your a") or compare(answer[1], 1.5, "your b")
 
 
 @exercise("07.2-scannable")
@@ -62,7 +65,11 @@ def rounds(answer):
         return f"The answer is a function of a timetable and a number of friends; this is {describe(answer)}."
     timetables = [levels for steps in (8, 37) for levels in schedules(steps).values()]
     cases = [(levels, friends) for levels in timetables for friends in (1, 2, 3, 8, 100)]
-    given = [float(answer(levels, friends)) for levels, friends in cases]
+    given = [answer(levels, friends) for levels, friends in cases]
+    try:
+        given = [float(number) for number in given]
+    except (TypeError, ValueError, RuntimeError):
+        return f"Return one number, of rounds, for the whole timetable; you returned {describe(given[0])}."
 
     def of(rule):
         return [float(rule([len(level) for level in levels], friends)) for levels, friends in cases]
@@ -85,7 +92,17 @@ def rounds(answer):
     for wrong, sentence in known:
         if given == wrong != right:
             return sentence
-    return compare(given, right, "the list of your numbers for several timetables and groups")
+    for (levels, friends), yours, rounds in zip(cases, given, right, strict=True):
+        of_levels = ", ".join(str(len(level)) for level in levels)
+        message = compare(yours, rounds, f"with levels of {of_levels} joins and num_friends = {friends} your number")
+        if message is not None:
+            return message
+    return None
+
+
+def scan_from_zero(a, b):
+    """The colleague's scan."""
+    return scan(a, b, method="loop")
 
 
 @exercise("07.4-initial-state")
@@ -97,9 +114,9 @@ def initial_state(answer):
     a = torch.rand(2, 5, 3, generator=generator, dtype=torch.float64) + 0.1
     b = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
     h0 = torch.randn(2, 3, generator=generator, dtype=torch.float64)
-    given = answer(h0, a, b, lambda a, b: scan(a, b, method="loop"))
+    given = answer(h0, a, b, scan_from_zero)
     before = h0.unsqueeze(1)
-    zero = scan(a, b, method="loop")
+    zero = scan_from_zero(a, b)
     products = a.cumprod(1)
     ones = torch.ones_like(before)
 

@@ -4,6 +4,7 @@ import cmath
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from relmem_lite.exercises import compare, describe, exercise, matches
@@ -39,7 +40,10 @@ def latch(answer):
     given = answer(tokens)
     if not isinstance(given, Sequence) or len(given) != 2:
         return f"Return two tensors, a and b; you returned {describe(given)}."
-    a, b = (torch.as_tensor(part) for part in given)
+    try:
+        a, b = (torch.as_tensor(part) for part in given)
+    except (TypeError, ValueError, RuntimeError):
+        return f"Return two tensors, a and b; yours are {describe(given[0])} and {describe(given[1])}."
     for name, part in (("a", a), ("b", b)):
         if part.shape != tokens.shape:
             return f"{name} has shape {tuple(part.shape)}; it needs one number for each token, {tuple(tokens.shape)}."
@@ -100,7 +104,9 @@ def standstill(answer):
 @exercise("09.4-ring")
 def ring(answer):
     """Stand still, right and left on a ring of seven: 1, exp(2 pi i / 7) and its conjugate."""
-    if not isinstance(answer, list | tuple | torch.Tensor) or len(answer) != 3:
+    if isinstance(answer, torch.Tensor | np.ndarray):
+        answer = answer.tolist()
+    if not isinstance(answer, list | tuple) or len(answer) != 3:
         return f"Give three numbers, for stay, right and left; this is {describe(answer)}."
     try:
         stay, right, left = (complex(each) for each in answer)
@@ -143,10 +149,10 @@ def reflection(answer):
         return f"The answer is a function of i, j and n that returns a vector; this is {describe(answer)}."
     for i, j, n in ((0, 1, 3), (4, 2, 5), (1, 3, 4)):
         given = answer(i, j, n)
-        if not isinstance(given, torch.Tensor) or given.shape != (n,):
-            return f"Return a vector of n = {n} numbers; you returned {describe(given)}."
         e = torch.eye(n, dtype=torch.float64)
-        difference, given = (e[i] - e[j]), given.double()
+        difference = e[i] - e[j]
+        if getattr(given, "shape", (len(given),) if isinstance(given, list | tuple) else ()) != (n,):
+            return f"Return a vector of n = {n} numbers; you returned {describe(given)}."
         if matches(given, difference / math.sqrt(2)) or matches(given, -difference / math.sqrt(2)):
             continue
         if matches(given, difference) or matches(given, -difference):
@@ -160,6 +166,9 @@ def reflection(answer):
             return (
                 "e_i + e_j sends e_i to -e_j: what is turned round is along k, and the exchange turns e_i - e_j round."
             )
+        length = torch.as_tensor(given, dtype=torch.float64).norm()
+        if any(matches(given, sign * length * difference / math.sqrt(2)) for sign in (1, -1)):
+            return f"The direction is right, its length is not: k has length 1, yours has {length:.3g}."
         if matches(given, e[i]) or matches(given, e[j]):
             return "That turns the sign of one number; the vector must have two entries that are not 0."
         return compare(given, difference / math.sqrt(2), f"k for i = {i}, j = {j}, n = {n}")
@@ -169,10 +178,14 @@ def reflection(answer):
 @exercise("09.6-and-from-shuffles")
 def and_from_shuffles(answer):
     """Two 5-cycles of S5 whose commutator is a 5-cycle again."""
+    if isinstance(answer, torch.Tensor | np.ndarray):
+        answer = answer.tolist()
     if not isinstance(answer, list | tuple) or len(answer) != 2:
         return f"Give two permutations, p and q; this is {describe(answer)}."
     moves = []
     for name, move in zip("pq", answer, strict=True):
+        if isinstance(move, torch.Tensor | np.ndarray):
+            move = move.tolist()
         if not isinstance(move, list | tuple) or not all(isinstance(place, int) for place in move):
             return f"{name} must be a tuple of five whole numbers, such as (1, 2, 3, 4, 0)."
         if sorted(move) == [1, 2, 3, 4, 5]:
