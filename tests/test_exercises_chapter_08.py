@@ -2,12 +2,9 @@
 
 import pytest
 import torch
-from torch.nn.functional import logsigmoid
 
-from relmem_lite import CausalAttention, LinearAttention, MinLSTM
+from relmem_lite import S4D, CausalAttention, LinearAttention
 from relmem_lite.exercises import check
-
-sigmoid = torch.sigmoid
 
 
 def says(name, answer, words):
@@ -41,88 +38,61 @@ def test_who_looks_names_the_mistake(answer, words):
     says("08.1-who-looks", answer, words)
 
 
-def min_lstm(forget, input, candidate):
-    a = sigmoid(logsigmoid(forget) - logsigmoid(input))
-    return a, (1 - a) * candidate
+def step(A, delta, u):
+    return torch.exp(delta * A), torch.expm1(delta * A) / A * u
 
 
-def test_min_lstm_is_right_and_the_library_s():
-    check("08.2-min-lstm", min_lstm, strict=True)
-    core, inputs = MinLSTM(4, 3), torch.randn(2, 7, 4)
-    ours = min_lstm(core.forget_gate(inputs), core.input_gate(inputs), core.candidate(inputs))
-    torch.testing.assert_close(ours, tuple(core.coefficients(inputs)[:2]))
+def test_step_is_right_and_follows_the_differential_equation():
+    check("08.2-step", step, strict=True)
+    A, delta = torch.tensor([-0.5, -3.0]).double(), torch.tensor([[[0.2, 1.0]]]).double()
+    h = start = torch.tensor([[[2.0, -1.0]]]).double()
+    for _ in range(10_000):  # many small steps of Euler's: off by about (Delta A)^2 / 20,000
+        h = h + delta / 10_000 * (A * h + 1)
+    a, b = step(A, delta, torch.ones_like(h))
+    torch.testing.assert_close(a * start + b, h, rtol=1e-3, atol=1e-4)
 
 
-def divided(forget, input, candidate):
-    f, i = sigmoid(forget), sigmoid(input)
-    return f / (f + i), i / (f + i) * candidate
+def test_step_is_the_library_s():
+    core, inputs = S4D(3, 3, state_per_channel=2), torch.randn(1, 4, 3)
+    A = torch.complex(-core.log_decay.exp(), core.frequency)
+    delta = core.log_step.exp()[:, None].expand(1, 4, 3, 1)
+    with torch.no_grad():
+        kept, written, *_ = core.coefficients(inputs)
+        a, b = step(A, delta, inputs[..., None])
+    torch.testing.assert_close(b, written)
+    torch.testing.assert_close(a[:, :1].expand_as(kept), kept)
 
 
-def exchanged(forget, input, candidate):
-    a, _ = min_lstm(forget, input, candidate)
-    return 1 - a, a * candidate
-
-
-def kept_share_for_the_candidate(forget, input, candidate):
-    a, _ = min_lstm(forget, input, candidate)
-    return a, a * candidate
-
-
-def not_shared_out(forget, input, candidate):
-    return sigmoid(forget), sigmoid(input) * candidate
-
-
-def forget_gate_alone(forget, input, candidate):
-    return sigmoid(forget), (1 - sigmoid(forget)) * candidate
-
-
-def logits_subtracted(forget, input, candidate):
-    a = sigmoid(forget - input)
-    return a, (1 - a) * candidate
-
-
-def half_divided(forget, input, candidate):
-    return min_lstm(forget, input, candidate)[0], sigmoid(input) * candidate
-
-
-def in_logarithms(forget, input, candidate):
-    a, _ = min_lstm(forget, input, candidate)
-    return a.log(), (1 - a).log() + candidate.abs().log()
-
-
-def with_a_small_number(forget, input, candidate):
-    f, i = sigmoid(forget), sigmoid(input)
-    return f / (f + i + 1e-8), i / (f + i + 1e-8) * candidate
-
-
-def with_tanh(forget, input, candidate):
-    return min_lstm(forget, input, candidate.tanh())
+def b_is(rule):
+    """The right a, and b made of a, A, delta and u."""
+    return lambda A, delta, u: ((delta * A).exp(), rule((delta * A).exp(), A, delta, u))
 
 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (divided, "NaN at -200"),
-        (exchanged, "exchanged"),
-        (kept_share_for_the_candidate, "the rest, 1 - a"),
-        (lambda f, i, c: (min_lstm(f, i, c)[0], c), "share is missing"),
-        (not_shared_out, "add up to 1"),
-        (forget_gate_alone, "left out"),
-        (logits_subtracted, "logarithms of the gates"),
-        (half_divided, "divided by f + i, too"),
-        (with_tanh, "no tanh"),
-        (lambda f, i, c: (min_lstm(f, i, c)[0], 1 - min_lstm(f, i, c)[0]), "times the candidate"),
-        (lambda f, i, c: (f / (f + i), i / (f + i) * c), "sigmoids are missing"),
-        (lambda f, i, c: (logsigmoid(f) - logsigmoid(i), c), "its sigmoid is"),
-        (in_logarithms, "the logarithms of a and b"),
-        (with_a_small_number, "hides what the shares are"),
-        (lambda f, i, c: min_lstm(f, i, c)[::-1], "other order"),
-        (lambda f, i, c: min_lstm(f, i, c)[0], "two tensors"),
+        (b_is(lambda a, A, delta, u: (a - 1) / A * u), "where Delta A is a millionth"),
+        (b_is(lambda a, A, delta, u: delta * u), "Mamba's"),
+        (b_is(lambda a, A, delta, u: (a - 1) * u), "division by A"),
+        (b_is(lambda a, A, delta, u: (1 - a) * u), "a gate's share"),
+        (b_is(lambda a, A, delta, u: (1 - a) / A * u), "wrong sign"),
+        (b_is(lambda a, A, delta, u: (a - 1) * A * u), "not multiplied"),
+        (b_is(lambda a, A, delta, u: (a - 1) / (delta * A) * u), "by A alone"),
+        (b_is(lambda a, A, delta, u: (a - 1) / A * delta * u), "by it again"),
+        (b_is(lambda a, A, delta, u: u), "took no time"),
+        (b_is(lambda a, A, delta, u: (a - 1) / A), "times the input"),
+        (b_is(lambda a, A, delta, u: 2 * u), "b has the right shape, but"),
+        (lambda A, delta, u: (1 + delta * A, delta * u), "Euler's step"),
+        (lambda A, delta, u: step(A, torch.ones_like(u), u), "length of the step"),
+        (lambda A, delta, u: step(-A, delta, u), "the state grows"),
+        (lambda A, delta, u: (delta * A, step(A, delta, u)[1]), "the exponential of"),
+        (lambda A, delta, u: step(A, delta, u)[::-1], "other order"),
+        (lambda A, delta, u: step(A, delta, u)[0], "two tensors"),
         (0.5, "a function"),
     ],
 )
-def test_min_lstm_names_the_mistake(answer, words):
-    says("08.2-min-lstm", answer, words)
+def test_step_names_the_mistake(answer, words):
+    says("08.2-step", answer, words)
 
 
 def table(gamma, T, shift=0):
@@ -159,6 +129,8 @@ def distances(T):
         (lambda gamma, T: gamma[:, None, None] * torch.ones(T, T), "never to the future"),
         (lambda gamma, T: gamma[:, None, None] ** -distances(T), "wrong sign"),
         (lambda gamma, T: table(1 - gamma, T).tril(), "not those of 1 - gamma"),
+        (lambda gamma, T: (gamma[:, None, None] ** torch.arange(T)[:, None]).expand(-1, T, T).tril(), "not the step t"),
+        (lambda gamma, T: table(torch.exp(-gamma), T).tril(), "without exp"),
         (lambda gamma, T: table(gamma, T).tril()[0], "each head"),
         (lambda gamma, T: table(gamma, T).tril().permute(1, 2, 0), "heads come first"),
         (torch.eye(3), "a function"),
@@ -262,6 +234,7 @@ def only_noise_slept_through(tokens, keep, size):
         (every_symbol_written, "own symbol is written"),
         (noise_written, "b is 0 there"),
         (as_a_gru, "not 1 - keep"),
+        (lambda *given: (clock(*given)[0], given[1] * clock(*given)[1]), "not keep"),
         (lambda *given: (clock(*given)[0], 0 * clock(*given)[1]), "Nothing is ever written"),
         (own_symbol_kept, "must fade, too"),
         (only_noise_slept_through, "the recall token too"),
@@ -283,7 +256,7 @@ def test_stop_the_clock_is_right():
     ("name", "stub"),
     [
         ("08.1-who-looks", ...),
-        ("08.2-min-lstm", lambda forget_logits, input_logits, candidate: ...),
+        ("08.2-step", lambda A, delta, u: ...),
         ("08.3-decay-table", lambda gamma, T: ...),
         ("08.4-overtake", ...),
         ("08.5-stop-the-clock", lambda tokens, keep, vocab_size: ...),

@@ -1,7 +1,6 @@
 """Checks for the exercises of chapter 8, one recurrence under many names."""
 
 import torch
-from torch.nn.functional import logsigmoid
 
 from relmem_lite.exercises import compare, describe, exercise, matches
 
@@ -38,76 +37,54 @@ def who_looks(answer):
     return None
 
 
-@exercise("08.2-min-lstm")
-def min_lstm(answer):
-    """The pair a = f / (f + i), b = i / (f + i) times the candidate, from the logits of f and i, large ones too."""
+@exercise("08.2-step")
+def step(answer):
+    """The pair a = exp(delta A), b = (exp(delta A) - 1) / A times u, for small steps too (S4D's, with B = 1)."""
     if not callable(answer):
-        return f"The answer is a function of two logits and a candidate; this is {describe(answer)}."
+        return f"The answer is a function of A, delta and u; this is {describe(answer)}."
     generator = torch.Generator().manual_seed(0)
-    forget, input, candidate = (2 * torch.randn(2, 5, 3, generator=generator) for _ in range(3))
-    message = _coefficients_mistake(answer(forget, input, candidate), forget, input, candidate)
+    A, delta = -torch.tensor([0.5, 2.0, 3.0]), 0.1 + torch.rand(2, 5, 3, generator=generator)
+    u = torch.randn(2, 5, 3, generator=generator)
+    message = _step_mistake(answer(A, delta, u), A, delta, u)
     if message is not None:
         return message
-    forget, input, candidate = torch.tensor([[-200.0, -200.0, 200.0], [-201.0, -200.0, -200.0], [1.0, 2.0, 3.0]])
-    a, b = _pair(answer(forget, input, candidate))
-    if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-        return (
-            "Right for gates of usual size, but NaN at -200, where f + i is 0: subtract logarithms instead of dividing."
-        )
-    if not matches((a, b), _min_lstm(forget, input, candidate)):
-        return (
-            "Right for gates of usual size, but not at -200: a small number below the line hides what the shares are."
-        )
+    A, delta = 1e-3 * A, torch.full_like(u, 1e-3)
+    if not matches(answer(A, delta, u), (torch.exp(delta * A), torch.expm1(delta * A) / A * u)):
+        return "Right for steps of usual size, but not where Delta A is a millionth: e^x - 1 is `torch.expm1(x)` there."
     return None
 
 
-def _min_lstm(forget, input, candidate):
-    a = torch.sigmoid(logsigmoid(forget) - logsigmoid(input))
-    return a, (1 - a) * candidate
-
-
-def _pair(given):
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise TypeError("a pair (a, b) was expected")
-    return given
-
-
-def _coefficients_mistake(given, forget, input, candidate):
+def _step_mistake(given, A, delta, u):
     if not isinstance(given, tuple | list) or len(given) != 2:
         return f"It should return a and b, two tensors; it returns {describe(given)}."
-    f, i = torch.sigmoid(forget), torch.sigmoid(input)
-    a, b = _min_lstm(forget, input, candidate)
+    a, written = torch.exp(delta * A), torch.expm1(delta * A)
+    b = written / A * u
     known = [
-        ((1 - a, a * candidate), "Kept and written are exchanged: a is the forget gate's share, f / (f + i)."),
-        ((a, a * candidate), "The candidate is weighed with the share that is kept; it gets the rest, 1 - a."),
-        ((a, candidate), "The candidate's share is missing: b is i / (f + i) times the candidate."),
-        ((f, i * candidate), "The gates are not shared out yet: divide both by f + i, so that they add up to 1."),
-        ((f, (1 - f) * candidate), "The input gate is left out: a is f / (f + i), not f."),
+        ((a, delta * u), "a is right; b = Delta u is Mamba's, for small steps alone: u acts while the state fades."),
+        ((a, written * u), "a is right; in b the division by A is missing."),
+        ((a, -written * u), "1 - a is a gate's share: here the input adds up over the step, to (a - 1) / A times u."),
+        ((a, -b), "b has the wrong sign: a - 1 and A are both negative, their quotient is not."),
+        ((a, written * A * u), "a is right; in b, a - 1 is divided by A, not multiplied."),
+        ((a, b / delta), "a is right; b is divided by A alone, not by Delta A."),
+        ((a, b * delta), "a is right; Delta stands in b already, inside a: do not multiply by it again."),
+        ((a, u), "a is right; u is written as if it took no time: it acts for a time Delta, while the state fades."),
+        ((a, written / A), "b is what is written: (a - 1) / A times the input u."),
+        ((1 + delta * A, delta * u), "That is Euler's step, for small steps alone: the exact one has an exponential."),
         (
-            (torch.sigmoid(forget - input), torch.sigmoid(input - forget) * candidate),
-            "You subtracted the logits; it is the logarithms of the gates, logsigmoid of each, that are subtracted.",
-        ),
-        ((a, 1 - a), "b is what is written: its share, 1 - a, times the candidate."),
-        (
-            (forget / (forget + input), input / (forget + input) * candidate),
-            "The sigmoids are missing: f and i are sigmoids of what your function is given.",
-        ),
-        (
-            (logsigmoid(forget) - logsigmoid(input), candidate),
-            "ln f - ln i is not the share yet: its sigmoid is.",
+            (torch.exp(A).expand_as(u), torch.expm1(A) / A * u),
+            "The length of the step is missing: it is Delta A that stands in the exponent.",
         ),
         (
-            (a.log(), (1 - a).log() + candidate.abs().log()),
-            "Those are the logarithms of a and b: take exp, and mind the candidate's sign.",
+            (torch.exp(-delta * A), torch.expm1(-delta * A) / -A * u),
+            "A is below 0 already: with a minus before it the state grows.",
         ),
+        ((delta * A, b), "b is right; a is the exponential of Delta A."),
         ((b, a), "a and b are in the other order: return a, b."),
-        ((a, i * candidate), "a is right; in b the input gate must be divided by f + i, too."),
-        ((a, (1 - a) * torch.tanh(candidate)), "There is no tanh around the candidate: it is used as it is."),
     ]
     for wrong, sentence in known:
         if matches(given, wrong):
             return sentence
-    return compare(given, (a, b), "the pair (a, b)")
+    return compare(given[0], a, "a") or compare(given[1], b, "b")
 
 
 @exercise("08.3-decay-table")
@@ -140,6 +117,14 @@ def decay_table(answer):
         (
             ((1 - base) ** distance.clamp(min=0)).tril(),
             "gamma is what a step keeps: its powers are asked for, not those of 1 - gamma.",
+        ),
+        (
+            (base ** torch.arange(time)[:, None]).expand_as(right).tril(),
+            "The power is the distance t - s, not the step t: what was written later has faded less.",
+        ),
+        (
+            torch.exp(-base * distance.clamp(min=0)).tril(),
+            "gamma itself is what a step keeps: its powers are asked for, gamma ** (t - s), without exp.",
         ),
         ((base * distance).tril(), "The decays multiply, they do not add up: gamma to the power t - s."),
         (right[0], "One table for each head is missing: gamma has H entries, the answer is (H, T, T)."),
@@ -209,6 +194,7 @@ def stop_the_clock(answer):
         ((a, is_data.float()), "You add 1 for every symbol: only the token's own symbol is written."),
         ((a, ones), "Something is written at noise: b is 0 there."),
         ((a, own * (1 - keep)), "Exactly 1 is added here, not 1 - keep."),
+        ((a, own * keep), "Exactly 1 is added here, not keep: a state is multiplied before something is added."),
         (
             (torch.where(own > 0, ones, a), own),
             "The token's own symbol must fade, too: every state is multiplied at a data token.",
@@ -227,4 +213,4 @@ def stop_the_clock(answer):
         if torch.is_tensor(part) and part.shape != right.shape:
             has = f"{name} has shape {tuple(part.shape)}, (B, T, vocab_size, n) = {tuple(right.shape)} is asked for."
             return f"{has} Expand it." if part.ndim == right.ndim else has
-    return compare(given, (a, own), "the pair (a, b)")
+    return compare(given[0], a, "a") or compare(given[1], own, "b")
