@@ -22,6 +22,14 @@ CHAPTERS = Path(__file__).parent.parent / "chapters"
 DRAWN = {
     ("08_one_recurrence", "selective_copying"): ["def runs_of", "rank = sorted(CORES", "of_seeds ="],
     ("08_one_recurrence", "language_model"): ["IN_PAPER = {", "best held-out loss"],
+    ("09_state_tracking", "state_tracking"): [
+        "def points_of",
+        "holding(group)]",
+        "halfway =",
+        "def last_steps",
+        "def steps_followed",
+        "verdict =",
+    ],
     ("11_thinking_aloud", "istree"): ["def recorded_scores", "At both sizes"],
     ("12_closing_the_gap", "istree"): ['recorded.try_load("istree"', "missing(figure(3)[1], why_istree)"],
 }
