@@ -1,4 +1,5 @@
 import functools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,9 +10,14 @@ from relmem_lite import exercises
 from relmem_lite.exercises import call, check, compare, describe, exercise, matches
 
 
+class Softmax:
+    def __call__(self, x):
+        raise ValueError("not so")
+
+
 @pytest.fixture(autouse=True)
 def _own_exercises():
-    """Three exercises that only these tests know."""
+    """Exercises that only these tests know."""
     exercises.names()
     before = dict(exercises._CHECKERS)
 
@@ -25,6 +31,10 @@ def _own_exercises():
     def softmax(answer):
         x = torch.tensor([[1.0, 2.0], [300.0, 0.0]])
         return compare(answer(x), x.softmax(-1), "the softmax")
+
+    @exercise("test_third")
+    def third(answer):
+        return compare(answer, 1 / 3)
 
     @exercise("test_module")
     def module(answer):
@@ -42,6 +52,12 @@ def test_a_right_answer_is_right():
     assert check("test_softmax", lambda x: torch.softmax(x, -1))
     assert check("test_softmax", functools.partial(torch.softmax, dim=-1))
     assert check("test_module", nn.Sequential(nn.Linear(3, 4, bias=False)), strict=True)
+
+
+def test_a_number_may_be_a_fraction():
+    assert check("test_third", Fraction(1, 3))
+    assert check("test_third", lambda: Fraction(1, 3)).message.startswith("your answer is the function")
+    assert not check("test_third", Fraction(1, 4))
 
 
 def test_a_known_mistake_is_named():
@@ -82,7 +98,9 @@ def test_two_checkers_cannot_have_one_name():
     [
         (lambda x: x @ x.new_ones(5), "your function raised RuntimeError: size mismatch"),
         (lambda: 0, "TypeError"),
-        (lambda x: None, "is its `return` missing?"),
+        (lambda x: None, "is its `return` missing? It was given a tensor of shape (2, 2)."),
+        (lambda x: nn.ModuleDict()(x), "your function raised NotImplementedError: Module"),
+        (Softmax(), "`Softmax` raised ValueError: not so"),
         (lambda x: x.exp() / x.exp().sum(-1, keepdim=True), "1 of its 4 values is NaN"),
         (lambda x: x.softmax(0), "3 of its 4 values differ, most at [0, 0]"),
         (lambda x: x.softmax(-1)[0], "shape (2,) where (2, 2) was expected"),
@@ -182,11 +200,13 @@ def test_a_notebook_shows_a_box_that_needs_no_colour():
         (0.0, 1.0, "it is too small"),
         (torch.ones(3), 1.0, "is 3 numbers where a single one was expected"),
         ([torch.ones(2), torch.ones(2)], torch.ones(2, 2), "put its tensors together, with torch.stack"),
-        (np.array(["a", "b"]), 1.0, "an array of shape (2,) (<U1) where a number was expected"),
         (None, 1.0, "not there yet"),
         ("one", torch.ones(2), "is 'one' where a tensor of shape (2,) was expected"),
         (np.array(["one", "two"]), torch.ones(2), "(<U3) where a tensor of shape (2,) was expected"),
         (np.array([None]), 1.0, "an array of shape (1,) (object) where a number was expected"),
+        (["x"], 0.25, "a list of 1 where a number was expected"),
+        ([], 0.25, "a list of 0 where a number was expected"),
+        ([np.ones(2), np.zeros(2)], torch.ones(2, 2), "2 of its 4 values differ"),
         ([1.0, "x"], torch.ones(2), "a list of 2 where a tensor of shape (2,) was expected"),
         (torch.ones(2), (torch.ones(2), torch.ones(2)), "a tensor of shape (2,) where a tuple of 2 was expected"),
         ((1.0,), (1.0, 2.0), "has 1 members where 2 were expected"),
