@@ -38,6 +38,7 @@ def test_shuffle():
         ({"a", "e"}, "c: the rows"),
         (["a", "c"], "e: a row carries"),
         ("axy", "letters a to e"),
+        ("a, c and e", "nothing else"),
         (3, "as a string"),
     ]
     assert_all("02.2-shuffle", "ace", wrong)
@@ -84,6 +85,7 @@ def test_count():
         ),
         (lambda i, s, h, v: count(i, s, h, v, extra=s * h * v), "is not learned"),
         (with_(mlp_layers=1), "one MLP layer"),
+        (lambda i, s, h, v: count(i, s, h, v) - (i + 1) * h * v, "embeds the input"),
         (with_(bias=0), "left out the biases"),
         (lambda i, s, h, v: count(i, s, h, v) - 3 * h * v, "queries, keys and values: 3 D more"),
         (with_(qkv_norm=0, row_norms=0), "or the LayerNorms"),
@@ -142,6 +144,7 @@ def test_strangers():
         (("no_mlp", "detached"), "fits no better"),
         (("wide_scale", "output_gate"), "look at its gradients"),
         (("wide scale", "detached"), "not one of the mistakes"),
+        ((["wide_scale"], "detached"), "not one of the mistakes"),
         ("detached", "two names"),
     ]
     assert_all("02.5-strangers", ("wide_scale", "detached"), wrong)

@@ -59,6 +59,7 @@ def test_what_a_gate_sees_is_right(answer):
         ("ae", "own old row"),
         ("ab", "at every step, not only"),
         ("f", "a to e"),
+        ("a, b and e", "nothing else"),
         (3, "as a string"),
     ],
 )
@@ -213,6 +214,8 @@ def test_starved_is_right():
             "your function raised AttributeError",
         ),
         (lambda model: 5, "a set of names"),
+        (lambda model: "cut.weight, cut.bias", "a set of names"),
+        (lambda model: {name for name, _ in model(torch.ones(2)).named_parameters()}, "missing the required"),
         ({"cut.weight"}, "is a function"),
     ],
 )
@@ -234,6 +237,7 @@ def test_bias_for_a_delay_is_right(answer):
         (math.log(99), "0.37"),
         (3.97, "takes its place"),
         (0.0, "after 100 steps nothing"),
+        (5, "Near"),
         (50, "too large"),
     ],
 )

@@ -56,6 +56,7 @@ def test_plateau_is_right_and_the_task_s_shortcut():
         (lambda K: (accuracy(K), (K - 1) / K * math.log2(K - 1)), "in bits"),
         (lambda K: (accuracy(K), -loss(K)), "sign"),
         (lambda K: (accuracy(K), 1 - accuracy(K)), "share of wrong answers"),
+        (lambda K: (loss(K), accuracy(K)), "wrong order"),
         (lambda K: accuracy(K), "two numbers"),
         (0.25, "is a function"),
     ],

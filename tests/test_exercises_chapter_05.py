@@ -163,6 +163,7 @@ def test_draw_is_right_whichever_comes_first():
         (lambda s, t, k: torch.softmax(kept(s, k, 0.0) / t, dim=0), "minus infinity"),
         (lambda s, t, k: torch.softmax(s.topk(k).values / t, dim=0), "best alone"),
         (lambda s, t, k: torch.log(draw(s, t, k)), "logarithms"),
+        (lambda s, t, k: draw(s, t, k).sort(descending=True).values, "They are sorted"),
         (lambda s, t, k: torch.softmax(s.masked_fill(kept(s, k) > -math.inf, -math.inf) / t, 0), "all but the k"),
     ],
 )
@@ -225,6 +226,7 @@ def last_piece(core, inputs, length):
         (fresh, "fresh state"),
         (with_gradient, "over the seam"),
         (no_gradient, "No gradient is left"),
+        (lambda *given: in_pieces(*given).detach().numpy(), "No gradient is left"),
         (cut_inputs, "own inputs"),
         (whole_pieces, "shorter piece is missing"),
         (last_piece, "Only the last piece"),

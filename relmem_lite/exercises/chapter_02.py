@@ -39,7 +39,7 @@ def shuffle(answer):
         return f'Give the letters as a string, such as "bd"; this is {describe(answer)}.'
     chosen = {each.strip().lower() for each in answer}
     if not chosen <= set("abcde"):
-        return "The statements have the letters a to e: name those that stay true."
+        return 'The statements have the letters a to e: name those that stay true, and nothing else, such as "bd".'
     if "b" in chosen:
         return "b: the output is the memory's rows one after another, so a row that moved moves its numbers too."
     if "d" in chosen:
@@ -101,6 +101,7 @@ def _count_mistake(given, sizes, parts):
             "You left out the biases or the LayerNorms (10 D each, by chance): a map from a to b features has "
             "a * b + b parameters, and a LayerNorm has a gain and a bias for every feature.",
         ),
+        ([total - parts["embed"]], "You left out the map that embeds the input to the width of a row."),
         ([total - 3 * width], "You left out the bias of the map to queries, keys and values: 3 D more."),
         (
             [total - parts["qkv_norm"], total - parts["qkv_norm"] + 2 * width],
@@ -235,7 +236,7 @@ def name_the_mistakes(answer):
         return f"Give two names, one for each stranger, in a tuple; this is {describe(answer)}."
     first, second = answer
     for each in answer:
-        if each not in MISTAKES:
+        if not isinstance(each, str) or each not in MISTAKES:
             return f"{each!r} is not one of the mistakes: {', '.join(MISTAKES)}."
     if (second, first) == _STRANGERS:
         return "Both names are right, in the other order."

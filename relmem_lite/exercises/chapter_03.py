@@ -47,7 +47,7 @@ def what_a_gate_sees(answer):
         return f'Give the letters as a string, such as "cd"; this is {describe(answer)}.'
     chosen = {each.strip().lower() for each in answer}
     if not chosen <= set("abcde"):
-        return "The list has the letters a to e: name those that can change the gate."
+        return 'The list has the letters a to e: name those that can change the gate, and nothing else, such as "cd".'
     if "d" in chosen:
         return "d: look for X in the equation of the gates; it is what the gates decide about, and they do not see it."
     if "c" in chosen:
@@ -192,6 +192,8 @@ def starved(answer):
         return f"The answer is a function of a model; this is {describe(answer)}."
     model = _unevenly_fed()
     given = answer(model)
+    if isinstance(given, str):
+        return f"It should return a set of names; it returns {describe(given)}."
     try:
         names = set(given)
     except TypeError:
@@ -267,4 +269,6 @@ def bias_for_a_delay(answer):
     for wrong, sentence in known:
         if matches(answer, wrong, rtol=0, atol=0.015):
             return sentence
+    if matches(answer, bias, rtol=0, atol=0.1):
+        return "Near: give two digits after the point."
     return compare(answer, bias, "your bias")

@@ -16,6 +16,9 @@ def plateau(answer):
         given = answer(items)
         if not isinstance(given, tuple | list) or len(given) != 2:
             return f"It should return two numbers, accuracy and loss; it returns {describe(given)}."
+        right = (2 / items, (items - 1) / items * math.log(items - 1))
+        if matches(tuple(given), right[::-1]):
+            return "Both are right, in the wrong order: return the accuracy first, then the loss."
         message = _accuracy_mistake(given[0], items) or _loss_mistake(given[1], items)
         if message is not None:
             return message

@@ -164,6 +164,7 @@ def _draw_mistake(given, scores: Tensor, temperature: float, k: int):
             torch.softmax(scores.masked_fill(best, -math.inf) / temperature, dim=0) if k < len(scores) else right + 1,
             "It keeps all but the k best.",
         ),
+        (right.sort(descending=True).values, "They are sorted: each probability stays at the place of its token."),
         (torch.log(right), "Those are logarithms: return the probabilities."),
     ]
     return _known_or(known, given, right, "the distribution")
@@ -200,10 +201,10 @@ def _pieces_mistake(given, core: nn.Module, inputs: Tensor, length: int):
             return "Only the last piece's outputs are returned: keep those of all pieces."
     if matches(given, fresh):
         return "Each piece starts from a fresh state: pass the state on, `core(piece, state)`."
-    message = compare(given, whole, "the outputs")
+    message = compare(given, whole, "what it returns")
     if message:
         return message
-    if not given.requires_grad:
+    if not getattr(given, "requires_grad", False):
         return "No gradient is left at all: cut the state at the seams, not the outputs."
     last = inputs.shape[1] - pieces[-1].shape[1]
     (gradient,) = torch.autograd.grad(given[:, -1].sum(), inputs, allow_unused=True)
