@@ -291,6 +291,7 @@ def test_attention_maps_are_drawn_from_0_to_1_with_their_numbers():
 @pytest.mark.parametrize("shape", [(5, 2, 4, 3, 4), (5, 4, 3, 4), (5, 3, 4)])
 def test_attention_over_time_draws_one_panel_a_step(shape):
     fig = figures.attention_over_time(torch.rand(shape), list("abcde"), head=0, title="It looks back")
+    assert "down: who reads; across: what is read" in fig.axes[-1].get_xlabel()
     panels = [ax for ax in fig.axes if ax.images]
     assert [ax.get_title(loc="left") for ax in panels] == list("abcde")
     assert {ax.images[0].get_clim() for ax in panels} == {(0, 1)}

@@ -170,7 +170,8 @@ def attention_over_time(
         ax.set_yticks(range(height), row_labels if step % columns == 0 else [""] * height)
         ax.set_xticks(range(width), column_labels if step + columns >= steps else [""] * width)
         ax.tick_params(length=0)
-    fig.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=28, label="attention weight", ticks=[0, 0.5, 1])
+    label = "attention weight (down: who reads; across: what is read)"
+    fig.colorbar(image, ax=axes, location="bottom", shrink=0.6, aspect=28, label=label, ticks=[0, 0.5, 1])
     if title:
         fig.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=15)
     return fig
