@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from relmem_lite.core import positive_int
+from relmem_lite.figures.lines import direct_labels
 from relmem_lite.figures.page import MovingFigure
 from relmem_lite.figures.style import GREY, INK, figure, on_both, set_title, style_of
 from relmem_lite.tasks import accuracy_within, bits_needed
@@ -102,13 +103,13 @@ class RecallFigure(MovingFigure):
             if self.floats / 2 <= kept <= self.floats * 2:
                 style = style_of(core.core)
                 look = {"color": style.color, "marker": style.marker, "linestyle": style.line}
-                ax.plot(*zip(*core.points, strict=True), label=style.name, **look)
+                ax.plot(*zip(*core.points, strict=True), label=f"{style.name}, {kept:,} floats", **look)
         ticks = [4**power for power in range(int(math.log2(self.max_pairs) / 2) + 1)]
         ax.set(xscale="log", xlabel="pairs shown", ylabel="accuracy", ylim=(0, 1.02))
         ax.set_xticks(ticks, list(map(str, ticks)))
         ax.minorticks_off()
-        ax.legend(loc="lower left")
-        set_title(ax, f"The best that {self.floats:,} floats of {self.bits} bits can recall")
+        direct_labels(ax)
+        set_title(ax, f"The best that {self.floats:,} floats of {self.bits} bit{'s' * (self.bits > 1)} can recall")
         return fig
 
 
