@@ -24,7 +24,7 @@ EXECUTE = OMP_NUM_THREADS=1 RELMEM_STILL=1 JUPYTERCACHE=$(CACHE) sh -c \
 
 # Jupyter's execution cache knows the chapters, not what they run: one cache for each state of the library, and for each
 # .venv.
-EXECUTED_WITH := _build/executed-with-$(shell find relmem_lite requirements.txt -type f -not -name '*.pyc' \
+EXECUTED_WITH := _build/executed-with-$(shell find relmem_lite requirements.txt -type f -not -path '*/__pycache__/*' \
 	| LC_ALL=C sort | xargs cat | cksum | cut -d ' ' -f 1)
 
 .PHONY: book serve test tests clean another-python

@@ -1,4 +1,4 @@
-"""What make does when a Python is named."""
+"""What make does when a Python is named, and when it executes the chapters again."""
 
 import platform
 import shutil
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,20 +19,28 @@ def would_run(directory, *arguments):
     return subprocess.run(command, cwd=directory, capture_output=True, text=True).stdout
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def lay_out(directory):
+    """Put the Makefile into a folder, and empty files where it looks for some."""
+    shutil.copy(ROOT / "Makefile", directory)
+    for made in ("relmem_lite", "chapters", ".venv/bin", "_build"):
+        (directory / made).mkdir(parents=True)
+    for file in ("requirements.txt", "pyproject.toml", ".venv/requirements", ".venv/package"):
+        (directory / file).touch()
+
+
+def stamp_of(directory):
+    """Return what make would call the stamp of the chapters that it executes."""
+    [stamp] = [line.split()[1] for line in would_run(directory, "book").splitlines() if line.startswith("touch _build")]
+    return stamp
+
+
 @pytest.mark.parametrize("version", [platform.python_version(), "3.11.0rc1"])
 def test_a_venv_of_another_python_than_the_one_named_is_made_anew_with_what_it_executed(tmp_path, version):
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    for made in ("relmem_lite", "chapters", ".venv/bin", "_build"):
-        (tmp_path / made).mkdir(parents=True)
+    lay_out(tmp_path)
     python = tmp_path / ".venv" / "bin" / "python"
     python.write_text(f"#!/bin/sh\necho {version}\n")
     python.chmod(0o755)
-    for file in ("requirements.txt", "pyproject.toml", ".venv/requirements", ".venv/package"):
-        (tmp_path / file).touch()
-    # No chapters were executed yet: make says what it would call the stamp of those that are.
-    [stamp] = [line.split()[1] for line in would_run(tmp_path, "book").splitlines() if line.startswith("touch _build")]
-    (tmp_path / stamp).touch()
+    (tmp_path / stamp_of(tmp_path)).touch()
 
     for found in (would_run(tmp_path, "book"), would_run(tmp_path, f"PYTHON={sys.executable}", "serve")):
         assert "venv --clear" not in found
@@ -40,3 +50,17 @@ def test_a_venv_of_another_python_than_the_one_named_is_made_anew_with_what_it_e
     assert (f"echo 'Making .venv anew: it is of another Python than {sys.executable}.'" in named) == other
     assert (f'"{sys.executable}" -m venv --clear .venv' in named) == other
     assert ("rm -rf _build/executed-with-*" in named) == other
+
+
+def test_chapters_are_executed_again_for_another_library_and_not_for_what_running_it_left(tmp_path):
+    lay_out(tmp_path)
+    cache = tmp_path / "relmem_lite" / "scans" / "__pycache__"
+    cache.mkdir(parents=True)
+    source = tmp_path / "relmem_lite" / "scans" / "kernels.py"
+    source.write_text("one")
+    before = stamp_of(tmp_path)
+    for left in ("kernels.cpython-311.pyc", "kernels._forward-91.py311.nbi", "kernels._forward-91.py311.1.nbc"):
+        (cache / left).write_bytes(b"compiled")
+    assert stamp_of(tmp_path) == before
+    source.write_text("two")
+    assert stamp_of(tmp_path) != before
