@@ -54,8 +54,10 @@ class Assignment:
         object.__setattr__(self, "students", composed)  # the class is frozen
         for name in self.students:
             if not _NAME.fullmatch(name):
+                fitting = re.sub(r"[^\w.-]+", "_", name).lstrip(".-_") or "student_1"
                 raise ValueError(
-                    f"A student's name becomes a file's name: letters, digits, '.', '-' and '_', got {name!r}."
+                    f"A student's name becomes a file's name: letters, digits, '.', '-' and '_', got {name!r}. "
+                    f"Try {fitting!r}."
                 )
         # On some systems ANN.ipynb and ann.ipynb are one file.
         folded = [name.casefold() for name in self.students]
