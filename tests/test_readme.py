@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import torch
 import yaml
 from matplotlib import pyplot as plt
 from PIL import Image
@@ -20,7 +21,8 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_examples_run_and_give_what_they_say():
+def test_the_examples_run_and_give_what_they_say(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     quick, example, *further = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     printed, names = io.StringIO(), {}
     with contextlib.redirect_stdout(printed):
@@ -28,9 +30,12 @@ def test_the_examples_run_and_give_what_they_say():
     assert f'print(recording["attention"].shape)  # {printed.getvalue().strip()}: ' in quick
     exec(example, names)
     state_of_first, outputs = names["state"], names["outputs"]
-    exec("\n".join(further), names)
+    with contextlib.redirect_stdout(printed):
+        exec("\n".join(further), names)
+    assert names["run"].scores["accuracy"] > 0.99
+    names["model"].load_state_dict(torch.load("parity.pt"))
     assert f"# {tuple(names['logits'].shape)}\n" in further[0]
-    assert f"# {tuple(names['h'].shape)};" in further[1]
+    assert f"# {tuple(names['h'].shape)};" in further[2]
     names |= {"state": state_of_first, "outputs": outputs}
     assert (
         f"# {tuple(names['outputs'].shape)}, and the memory after the last step, {tuple(names['state'].shape)}"
