@@ -41,7 +41,7 @@ class IsTreeExperiment(Experiment):
         },
         # The parameters of the smallest models of Wen et al. 2024, section 5.
         "gpu": {
-            "num_nodes": (32,),
+            "num_nodes": (32, 64),
             "parameters": 500_000,
             "steps": 3000,
             "format_steps": (1000, 3000, 1500),
