@@ -105,8 +105,7 @@ def style_of(core: str) -> CoreStyle:
     """The style of a core, by its name ("relational_memory"), its class ("RelationalMemory") or display name ("RMC").
 
     Several names in one, as in "min_gru+attention", are a hybrid; one that is compared with others has a style of its
-    own. Raises ValueError, with the nearest names,
-    for a name that no style was set for.
+    own. Raises ValueError, with the nearest names, for a name that no style was set for.
     """
     wanted = core.replace("_", "").lower()
     for name, style in CORE_STYLES.items():
