@@ -1,5 +1,6 @@
 # make book    executes every chapter and builds the site
 # make serve   shows the built site at http://127.0.0.1:8000
+# make pdf     prints the whole book into one file, with the Chromium or Chrome that is here
 # make test    lints, runs the unit tests and every chapter, builds the book strictly, checks its links, tries it in a
 #              browser (Chromium, which it installs where apt-get is and who runs it may)
 # make clean   takes everything back that make made
@@ -10,7 +11,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 PORT ?= 8000
 SITE := _build/html
+PDF := _build/book.pdf
 BUILD := .venv/bin/jupyter-book build .
+CHROMIUM = $(shell for browser in chromium chromium-browser google-chrome; do command -v $$browser && break; done)
 CACHE := _build/.jupyter_cache
 
 # Every chapter that the cache does not hold, one a core at a time. One that fails is run again by the build, which then
@@ -27,7 +30,7 @@ EXECUTE = OMP_NUM_THREADS=1 RELMEM_STILL=1 JUPYTERCACHE=$(CACHE) sh -c \
 EXECUTED_WITH := _build/executed-with-$(shell find relmem_lite requirements.txt -type f -not -path '*/__pycache__/*' \
 	| LC_ALL=C sort | xargs cat | cksum | cut -d ' ' -f 1)
 
-.PHONY: book serve test tests clean another-python
+.PHONY: book serve pdf test tests clean another-python
 
 book: .venv/package $(EXECUTED_WITH)
 	$(EXECUTE)
@@ -38,10 +41,17 @@ serve:
 	@test -f $(SITE)/index.html || { echo 'There is no built book yet: make book'; exit 1; }
 	.venv/bin/python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
 
+pdf:
+	@test -n "$(CHROMIUM)" || { echo 'No Chromium here to print with: install it, or Chrome.'; exit 1; }
+	$(MAKE) book
+	OMP_NUM_THREADS=1 $(BUILD) --builder singlehtml
+	.venv/bin/python book/pdf.py "$(CHROMIUM)" _build/singlehtml $(PDF)
+	@printf '\nThe book to print: %s\n' $(PDF)
+
 # Two workers of one thread each, so that two cores are busy and none is fought over.
 test: .venv/package $(EXECUTED_WITH)
-	@for browser in chromium chromium-browser google-chrome; do command -v $$browser > /dev/null && exit 0; done; \
-		{ command -v apt-get > /dev/null && test "$$(id -u)" = 0 \
+	@test -n "$(CHROMIUM)" \
+		|| { command -v apt-get > /dev/null && test "$$(id -u)" = 0 \
 			&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium > /dev/null; } \
 		|| echo 'No Chromium here, and it cannot be installed: install one to have the site tried in a browser.'
 	@printf '\n== lint\n'

@@ -64,3 +64,13 @@ def test_chapters_are_executed_again_for_another_library_and_not_for_what_runnin
     assert stamp_of(tmp_path) == before
     source.write_text("two")
     assert stamp_of(tmp_path) != before
+
+
+def test_printing_without_a_browser_says_what_to_install(tmp_path):
+    lay_out(tmp_path)
+    tried = subprocess.run(
+        [shutil.which("make"), "pdf"], cwd=tmp_path, env={"PATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert tried.returncode != 0
+    assert "No Chromium here to print with: install it, or Chrome." in tried.stdout
+    assert "jupyter-book" not in tried.stdout
