@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from relmem_lite.core import positive_int
 from relmem_lite.experiments.experiment import Experiment, some
-from relmem_lite.experiments.towers import core_named
+from relmem_lite.experiments.towers import build_core
 from relmem_lite.models import SequenceModel
 from relmem_lite.tasks import Comparison
 
@@ -79,4 +79,4 @@ class ComparisonExperiment(Experiment):
 
     def model(self, core: str, hidden_size: int, num_items: int) -> SequenceModel:
         task = self.task(num_items)
-        return SequenceModel(core_named(core, task.input_size, hidden_size), task.output_size, self.head_sizes)
+        return SequenceModel(build_core(core, task.input_size, hidden_size), task.output_size, self.head_sizes)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from relmem_lite.cores import RelationalMemory
 from relmem_lite.experiments.experiment import Experiment, one_axis, some
-from relmem_lite.experiments.towers import core_named
+from relmem_lite.experiments.towers import build_core
 from relmem_lite.models import SequenceModel, match_parameters
 from relmem_lite.tasks import Copying
 
@@ -103,7 +103,7 @@ class GatingExperiment(Experiment):
             )
 
         def lstm(hidden_size: int) -> SequenceModel:
-            return SequenceModel(core_named("lstm", task.input_size, hidden_size), task.output_size, self.head_sizes)
+            return SequenceModel(build_core("lstm", task.input_size, hidden_size), task.output_size, self.head_sizes)
 
         options = VARIANTS[core]
         if options is None:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from relmem_lite.core import Core, positive_int
 from relmem_lite.cores import RelationalMemory
 from relmem_lite.experiments.experiment import Experiment, Run, is_first_process, one_axis
-from relmem_lite.experiments.towers import check_towers, core_named
+from relmem_lite.experiments.towers import build_core, check_towers
 from relmem_lite.experiments.trained_language_model import describe_language_model
 from relmem_lite.language_model import LanguageModel, share
 from relmem_lite.models import Stack, match_parameters
@@ -192,7 +192,7 @@ class LanguageModelExperiment(Experiment):
 
     def _core(self, name: str, input_size: int, width: int) -> Core:
         if name != "relational_memory":
-            return core_named(name, input_size, width)
+            return build_core(name, input_size, width)
         return RelationalMemory(
             input_size,
             num_slots=self.num_slots,

@@ -7,7 +7,7 @@ from torch import nn
 from relmem_lite.core import Core
 from relmem_lite.cores import CORES, RelationalMemory
 from relmem_lite.experiments.experiment import Experiment, some
-from relmem_lite.experiments.towers import core_named
+from relmem_lite.experiments.towers import build_core
 from relmem_lite.models import SequenceModel, match_parameters
 from relmem_lite.tasks import Task
 
@@ -45,7 +45,7 @@ class RelationalExperiment(Experiment):
         if core == "relational_memory":
             return relational_memory()
         return match_parameters(
-            lambda width: around(core_named(core, self.core_inputs(task), width)), relational_memory()
+            lambda width: around(build_core(core, self.core_inputs(task), width)), relational_memory()
         )
 
     def core_inputs(self, task: Task) -> int:

@@ -7,7 +7,7 @@ from relmem_lite.models import SequenceModel, stacked_model
 from relmem_lite.tasks import Task
 
 
-def core_named(name: str, input_size: int, width: int) -> Core:
+def build_core(name: str, input_size: int, width: int) -> Core:
     """Return a core of a width as experiments compare it: an LSTM with its forget gate open, by a bias of 1.
 
     So starts the relational memory's.
@@ -39,4 +39,4 @@ def tower_model(name: str, depth: int, task: Task, parameters: int) -> SequenceM
 
 
 def _open_lstm(width: int) -> Core:
-    return core_named("lstm", width, width)
+    return build_core("lstm", width, width)
