@@ -136,6 +136,7 @@ def test_files_that_are_no_student_s_notebook_get_a_row(handed_out, kind, tmp_pa
     folder, assignment = handed_out
     answer(folder, assignment, "ann", RIGHT)
     (folder / "mallory.ipynb").write_bytes((folder / "ann.ipynb").read_bytes())
+    (folder / "zoe.ipynb").write_text("{}")
     (folder / "bob.ipynb").unlink()
     (folder / "bob.ipynb").mkdir()
     (folder / "cara.ipynb").unlink()
@@ -145,8 +146,9 @@ def test_files_that_are_no_student_s_notebook_get_a_row(handed_out, kind, tmp_pa
     (folder / "dan.ipynb").write_text(" " * 30_001)
     grade(folder, tmp_path / "grades.csv", assignment)
     rows = rows_of(tmp_path / "grades.csv")
-    assert list(rows) == ["ann", "bob", "cara", "dan", "mallory"]
-    assert rows["mallory"]["problems"] == "no student of the assignment has this name"
+    assert list(rows) == ["ann", "bob", "cara", "dan", "mallory", "zoe"]
+    assert rows["mallory"]["problems"] == "no student of the assignment has this name: it was made for ann"
+    assert rows["zoe"]["problems"] == "no student of the assignment has this name"
     assert rows["mallory"]["total"] == "0"
     assert "cannot be read" in rows["bob"]["problems"]
     assert "cannot be read" in rows["cara"]["problems"]

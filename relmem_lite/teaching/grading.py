@@ -132,7 +132,7 @@ def _row(
 ) -> dict[str, str]:
     points, feedback, problems, seconds = {}, {}, [], 0.0
     if name not in assignment.students:
-        problems.append("no student of the assignment has this name")
+        problems.append(_stranger(content, assignment))
     elif content is None:
         problems.append("nothing was handed in")
     else:
@@ -164,6 +164,16 @@ def _row(
         row[question.name] = points.get(question.name, 0)
         row[f"{question.name}: feedback"] = feedback.get(question.name, "Not graded.")
     return {column: _plain(str(value)) for column, value in row.items()}
+
+
+def _stranger(content: bytes | str, assignment: Assignment) -> str:
+    """What to say of a notebook whose name is no student's, as where a browser or a course's site added to it."""
+    problem = "no student of the assignment has this name"
+    try:
+        _, made_for = _cells(content)
+    except MalformedNotebookError:
+        return problem
+    return f"{problem}: it was made for {made_for}" if made_for in assignment.students else problem
 
 
 def _verdict(question: Question, notebook: Notebook, numbers: dict, answers: dict) -> str | None:
