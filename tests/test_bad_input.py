@@ -1,5 +1,6 @@
 """Cores refuse what does not fit, and say what was given, what was expected and what to try."""
 
+import math
 import re
 
 import numpy as np
@@ -134,6 +135,12 @@ def test_nan_input(name, call):
     inputs[place] = float("nan")
     with pytest.raises(ValueError, match=naming("NaN", place)):
         run(make_core(name), call, inputs)
+
+
+def test_infinities_of_both_signs_are_not_taken_for_nan():
+    inputs = inputs_for("forward")
+    inputs[0, 0, :2] = torch.tensor([math.inf, -math.inf])
+    run(make_core("lstm"), "forward", inputs)
 
 
 @every_core
