@@ -124,9 +124,11 @@ class CausalAttention(Core):
 
 def extended(cache: Tensor, new: Tensor) -> Tensor:
     """The cache (B, steps so far, D) and, after it, what is new (B, T, D), in the dtype of the new."""
+    if not cache.shape[1]:
+        return new
     # With gradients each cache is a value of its own, and so it is where tensors are more, or less, than their memory.
     afresh = torch.is_grad_enabled() or torch.compiler.is_compiling() or not (_is_memory(cache) and _is_memory(new))
-    if afresh or not cache.shape[1] or cache.dtype != new.dtype:
+    if afresh or cache.dtype != new.dtype:
         return torch.cat([cache.to(new.dtype), new], dim=1)
     return _appended(cache, new)
 
