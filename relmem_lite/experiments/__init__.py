@@ -33,6 +33,7 @@ from relmem_lite.experiments.sweep import Sweep, SweepError, run_sweep
 from relmem_lite.experiments.sweeps import SWEEPS, NamedSweep
 from relmem_lite.experiments.tied_layers import TiedLayersExperiment
 from relmem_lite.experiments.trained_language_model import load_language_model
+from relmem_lite.experiments.volume import NthFarthestVolumeExperiment, SortingVolumeExperiment
 from relmem_lite.experiments.workers import WorkerKilledError
 
 EXPERIMENTS: dict[str, type[Experiment]] = {
@@ -48,11 +49,13 @@ EXPERIMENTS: dict[str, type[Experiment]] = {
         LanguageModelSizesExperiment,
         NthFarthestExperiment,
         NthFarthestLadderExperiment,
+        NthFarthestVolumeExperiment,
         PortMistakesExperiment,
         ProgramsExperiment,
         RecallFrontierExperiment,
         SelectiveCopyingExperiment,
         SortingExperiment,
+        SortingVolumeExperiment,
         StateTrackingExperiment,
         TiedLayersExperiment,
         WikiText2Experiment,
@@ -76,6 +79,7 @@ __all__ = [
     "NamedSweep",
     "NthFarthestExperiment",
     "NthFarthestLadderExperiment",
+    "NthFarthestVolumeExperiment",
     "PortMistakesExperiment",
     "ProgramsExperiment",
     "RecallFrontierExperiment",
@@ -83,6 +87,7 @@ __all__ = [
     "Run",
     "SelectiveCopyingExperiment",
     "SortingExperiment",
+    "SortingVolumeExperiment",
     "StateTrackingExperiment",
     "Sweep",
     "SweepError",
