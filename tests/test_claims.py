@@ -53,10 +53,11 @@ def by_core(scores, **more):
     return {core: ({"core": core} | more, score) for core, score in scores.items()}
 
 
-def nth_farthest(slots, vector):
+def nth_farthest(slots, vector, loud=0.0):
     task = {"shortcut": 2 / 3, "num_items": 3}
     return {
-        "nth_farthest": experiment("nth_farthest", by_core({"relational_memory": slots, "lstm": vector}), task=task)
+        "nth_farthest": experiment("nth_farthest", by_core({"relational_memory": slots, "lstm": vector}), task=task),
+        "nth_farthest_volume": experiment("nth_farthest_volume", by_core({"lstm": loud}, way="loud"), task=task),
     }
 
 
@@ -65,14 +66,15 @@ def gating(none, row, unit):
     return {"gating": experiment("gating", scores, num_distractors=20)}
 
 
-def sorting(slots, vector):
+def sorting(slots, vector, loud=0.0):
     scores = by_core({"relational_memory": slots, "lstm": vector}, order="sorted")
-    return {"sorting": experiment("sorting", scores, num_items=6)}
+    louder = experiment("sorting_volume", by_core({"lstm": loud}, order="sorted"))
+    return {"sorting": experiment("sorting", scores, num_items=6), "sorting_volume": louder}
 
 
-def gains(slots, vector, copied_by_slots, copied_by_vector):
+def gains(slots, vector, copied_by_slots, copied_by_vector, loud=0.0):
     scores = by_core({"relational_memory": copied_by_slots, "lstm": copied_by_vector}, kind="copy")
-    return nth_farthest(slots, vector) | {"programs": experiment("programs", scores)}
+    return nth_farthest(slots, vector, loud) | {"programs": experiment("programs", scores)}
 
 
 def layers(slots, attention):
@@ -270,6 +272,9 @@ CASES = [
     ("1", nth_farthest(0.75, 0.67), PARTLY),
     ("1", nth_farthest(0.97, 0.9), PARTLY),
     ("1", nth_farthest([0.97, 0.97, 0.6], 0.67), FAILED),
+    ("1", nth_farthest(0.97, 0.67, loud=0.67), HELD),
+    ("1", nth_farthest(0.97, 0.67, loud=0.9), PARTLY),
+    ("1", nth_farthest(0.97, 0.67, loud=[0.9, 0.9, 0.97]), FAILED),
     ("3", gating(0.5, 0.9, 1.0), HELD),
     ("3", gating([0.5, 0.95, 0.5], 0.9, 1.0), PARTLY),
     ("3", gating(1.0, 0.9, 1.0), FAILED),
@@ -278,6 +283,7 @@ CASES = [
     ("5", gains(0.97, 0.67, 0.99, 0.99), HELD),
     ("5", gains(0.97, 0.67, 0.99, 0.9), PARTLY),
     ("5", gains(0.67, 0.67, 0.99, 0.99), FAILED),
+    ("5", gains(0.97, 0.67, 0.99, 0.99, loud=0.97), FAILED),
     ("6", layers(2.0, 0.2), HELD),
     ("6", layers(0.1, 0.2), PARTLY),
     ("7", istree(0.5, 0.7, 1.0, 1.0, 1.0), HELD),
@@ -401,10 +407,20 @@ def test_a_record_without_what_is_compared_is_no_verdict():
 
 
 def test_the_gpus_record_goes_before_the_cpus():
-    small, large = nth_farthest(0.97, 0.67), nth_farthest(0.67, 0.67)
-    both = small | {"nth_farthest_gpu": large["nth_farthest"]}
-    settled = settle(find("1"), loader(both))
-    assert (settled.verdict, list(settled.evidence)) == (FAILED, ["nth_farthest_gpu"])
+    small, large = nth_farthest(0.97, 0.67), at("gpu", nth_farthest(0.67, 0.67))
+    settled = settle(find("1"), loader(small | large))
+    assert (settled.verdict, list(settled.evidence)) == (FAILED, ["nth_farthest_gpu", "nth_farthest_volume_gpu"])
+
+
+def test_records_of_two_sizes_are_not_held_against_each_other():
+    small, large = nth_farthest(0.97, 0.67), at("gpu", nth_farthest(0.67, 0.67))
+    del large["nth_farthest_volume_gpu"]
+    settled = settle(find("1"), loader(small | large))
+    assert (settled.verdict, list(settled.evidence)) == (HELD, ["nth_farthest_cpu", "nth_farthest_volume_cpu"])
+
+
+def at(preset, records):
+    return {f"{name}_{preset}": record | {"preset": preset} for name, record in records.items()}
 
 
 def test_a_larger_record_that_is_not_whole_or_lacks_the_comparison_is_passed_over():
@@ -414,10 +430,9 @@ def test_a_larger_record_that_is_not_whole_or_lacks_the_comparison_is_passed_ove
     other_cores = experiment("nth_farthest", by_core({"gru": 0.5}), task=small["nth_farthest"]["task"])
     for large in (unfinished, two_seeds, other_cores):
         settled = settle(find("1"), loader(small | {"nth_farthest_gpu": large}))
-        assert (settled.verdict, list(settled.evidence)) == (HELD, ["nth_farthest_cpu"])
-    paper = nth_farthest(0.67, 0.67)["nth_farthest"]
-    settled = settle(find("1"), loader(small | {"nth_farthest_paper": paper}))
-    assert list(settled.evidence) == ["nth_farthest_paper"]
+        assert (settled.verdict, list(settled.evidence)) == (HELD, ["nth_farthest_cpu", "nth_farthest_volume_cpu"])
+    settled = settle(find("1"), loader(small | at("paper", nth_farthest(0.67, 0.67))))
+    assert list(settled.evidence) == ["nth_farthest_paper", "nth_farthest_volume_paper"]
 
 
 def without(records, setting, *gone, point="core"):
