@@ -13,25 +13,29 @@ from relmem_lite import recorded
 from relmem_lite.figures.style import GREY, figure, set_title, style_of, use_style
 
 DOTS_AN_INCH = 90
-CORES = ("relational_memory", "lstm", "gru")
 
 
-def plateau(record: dict, steps: int):
+def plateau(record: dict, volume: dict, steps: int):
     """Accuracy of each core over the first `steps` of training, mean and spread over seeds. Returns the Figure.
 
-    `record` is that of the experiment nth_farthest; each core has its best learning rate.
+    `record` is that of the experiment nth_farthest, `volume` that of nth_farthest_volume; each core has its best
+    learning rate.
     """
     fig, ax = figure(3.9)
     last = record["settings"]["steps"]
-    ax.set(xlim=(0, last * 1.16), ylim=(0.28, 1.0), xlabel="training step", ylabel="accuracy on new questions")
+    ax.set(xlim=(0, last * 1.3), ylim=(0.28, 1.02), xlabel="training step", ylabel="accuracy on new questions")
     lines = {"chance": ("guessing", 0.012, "bottom"), "shortcut": ("the shortcut: never comparing", -0.065, "top")}
     for name, (words, offset, anchor) in lines.items():
         level = record["task"][name]
         ax.axhline(level, color=GREY, linewidth=1.1, zorder=1.5)
         ax.text(last * 0.02, level + offset, f"{words}, {level:.0%}", color=GREY, fontsize=11.5, va=anchor)
-    labels = {"relational_memory": 0.0, "lstm": 0.025, "gru": -0.035}
-    for core in CORES:
-        style, curves = style_of(core), _curves(record, core)
+    for core, words, line, place, curves in (
+        ("relational_memory", "RMC", "-", -0.03, _curves(record, core="relational_memory")),
+        ("lstm", "LSTM, louder", "-", 0.025, _curves(volume, core="lstm", way="loud")),
+        ("lstm", "LSTM", "--", 0.025, _curves(record, core="lstm")),
+        ("gru", "GRU", "-.", -0.035, _curves(record, core="gru")),
+    ):
+        style = style_of(core)
         seen = [step for step in curves[0] if step <= steps]
         if not seen:
             continue
@@ -40,33 +44,21 @@ def plateau(record: dict, steps: int):
         ax.fill_between(
             seen, list(map(min, scores)), list(map(max, scores)), color=style.color, alpha=0.18, linewidth=0
         )
-        ax.plot(seen, mean, color=style.color, linestyle=style.line, linewidth=2.2)
+        ax.plot(seen, mean, color=style.color, linestyle=line, linewidth=2.2)
         ax.plot(seen[-1], mean[-1], color=style.color, marker=style.marker, markersize=7)
-        ax.text(
-            seen[-1] + last * 0.02,
-            mean[-1] + labels[core],
-            style.name,
-            color=style.text_color,
-            va="center",
-            weight="bold",
-        )
-    set_title(ax, "Only slots that read one another learn to compare three numbers")
+        at = seen[-1] + last * 0.02, mean[-1] + place
+        ax.text(*at, words, color=style.text_color, va="center", weight="bold")
+    set_title(ax, "Slots compare three numbers, and so does an LSTM that hears them")
     return fig
 
 
-def _curves(record, core):
-    """Accuracy by step of each seed, at the core's best learning rate."""
-    rate = record["best"][core]["learning_rate"]
-    labels = [run["run"]["labels"] for run in record["runs"]]
-    runs = [
-        run
-        for run, label in zip(record["runs"], labels, strict=True)
-        if label["core"] == core and label["learning_rate"] == rate
-    ]
-    return [{point["step"]: point["accuracy"] for point in run["curve"]} for run in runs]
+def _curves(record, **point):
+    """Accuracy by step of each seed of a contestant, at its best learning rate."""
+    (best,) = [best for best in record["best"].values() if point.items() <= best.items()]
+    return [{point["step"]: point["accuracy"] for point in run["curve"]} for run in recorded.runs_at(record, best)]
 
 
-def frames(record: dict) -> list:
+def frames(record: dict, volume: dict) -> list:
     """The picture after each 100 steps, as Pillow images in one palette, that of the last."""
     from PIL import Image
 
@@ -75,7 +67,7 @@ def frames(record: dict) -> list:
     with plt.rc_context():
         use_style()
         for steps in range(every, record["settings"]["steps"] + 1, every):
-            fig, drawn = plateau(record, steps), io.BytesIO()
+            fig, drawn = plateau(record, volume, steps), io.BytesIO()
             fig.savefig(drawn, format="png", dpi=DOTS_AN_INCH, facecolor="white")
             plt.close(fig)
             images.append(Image.open(drawn).convert("RGB"))
@@ -84,8 +76,8 @@ def frames(record: dict) -> list:
 
 
 def write(folder: Path) -> None:
-    """Write plateau.gif and plateau.png, from the record of `relmem run nth_farthest --preset cpu`."""
-    images = frames(recorded.load("nth_farthest", "cpu"))
+    """Write plateau.gif and plateau.png, from the records of `relmem run` nth_farthest and nth_farthest_volume."""
+    images = frames(recorded.load("nth_farthest", "cpu"), recorded.load("nth_farthest_volume", "cpu"))
     durations = [110] * (len(images) - 1) + [4000]  # milliseconds; the end stays
     images[0].save(
         folder / "plateau.gif", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False
