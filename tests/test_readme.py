@@ -71,7 +71,9 @@ def test_the_moving_picture_is_the_records_as_they_are_drawn_now():
         use_style()
         for frame in (6, moving.n_frames - 1):
             drawn = io.BytesIO()
-            plateau(record, volume, (frame + 1) * every).savefig(drawn, format="png", dpi=DOTS_AN_INCH, facecolor="white")
+            plateau(record, volume, (frame + 1) * every).savefig(
+                drawn, format="png", dpi=DOTS_AN_INCH, facecolor="white"
+            )
             moving.seek(frame)
             shown, now = (np.asarray(image.convert("RGB")) / 255 for image in (moving, Image.open(drawn)))
             assert shown.shape == now.shape

@@ -71,7 +71,8 @@ def frames(record: dict, volume: dict) -> list:
             fig.savefig(drawn, format="png", dpi=DOTS_AN_INCH, facecolor="white")
             plt.close(fig)
             images.append(Image.open(drawn).convert("RGB"))
-    palette = images[-1].quantize(64, dither=Image.Dither.NONE)
+    # Of whole ranges of colours, not of what is frequent: paper stays white.
+    palette = images[-1].quantize(128, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
 
 
